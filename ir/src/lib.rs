@@ -1,1 +1,3 @@
-//! (crate documentation)
+//! IR of mscc.
+pub mod dtype;
+pub use dtype::DType;
