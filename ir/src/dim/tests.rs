@@ -1,0 +1,161 @@
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A naive expression tree: the oracle for the canonical form.
+#[derive(Clone, Debug)]
+enum Tree {
+    Const(i64),
+    Symbol(&'static str),
+    Add(Box<Tree>, Box<Tree>),
+    Sub(Box<Tree>, Box<Tree>),
+    Mul(Box<Tree>, Box<Tree>),
+    FloorDiv(Box<Tree>, i64),
+    CeilDiv(Box<Tree>, i64),
+    Mod(Box<Tree>, i64),
+    Min(Box<Tree>, Box<Tree>),
+    Max(Box<Tree>, Box<Tree>),
+}
+
+impl Tree {
+    fn dim(&self) -> Dim {
+        match self {
+            Tree::Const(value) => Dim::constant(*value),
+            Tree::Symbol(name) => Dim::symbol(name),
+            Tree::Add(a, b) => a.dim() + b.dim(),
+            Tree::Sub(a, b) => a.dim() - b.dim(),
+            Tree::Mul(a, b) => a.dim() * b.dim(),
+            Tree::FloorDiv(a, k) => a.dim().floor_div(*k),
+            Tree::CeilDiv(a, k) => a.dim().ceil_div(*k),
+            Tree::Mod(a, k) => a.dim().modulo(*k),
+            Tree::Min(a, b) => Dim::min([a.dim(), b.dim()]),
+            Tree::Max(a, b) => Dim::max([a.dim(), b.dim()]),
+        }
+    }
+
+    fn eval(&self, values: &HashMap<&str, i64>) -> i128 {
+        match self {
+            Tree::Const(value) => i128::from(*value),
+            Tree::Symbol(name) => i128::from(values[name]),
+            Tree::Add(a, b) => a.eval(values) + b.eval(values),
+            Tree::Sub(a, b) => a.eval(values) - b.eval(values),
+            Tree::Mul(a, b) => a.eval(values) * b.eval(values),
+            Tree::FloorDiv(a, k) => a.eval(values).div_euclid(i128::from(*k)),
+            Tree::CeilDiv(a, k) => -(-a.eval(values)).div_euclid(i128::from(*k)),
+            Tree::Mod(a, k) => a.eval(values).rem_euclid(i128::from(*k)),
+            Tree::Min(a, b) => a.eval(values).min(b.eval(values)),
+            Tree::Max(a, b) => a.eval(values).max(b.eval(values)),
+        }
+    }
+}
+
+fn tree() -> impl Strategy<Value = Tree> {
+    let leaf = prop_oneof![
+        (-20i64..200).prop_map(Tree::Const),
+        prop_oneof![Just("T"), Just("B"), Just("C")].prop_map(Tree::Symbol),
+    ];
+    leaf.prop_recursive(4, 24, 2, |inner| {
+        let pair = (inner.clone(), inner.clone());
+        prop_oneof![
+            pair.clone().prop_map(|(a, b)| Tree::Add(a.into(), b.into())),
+            pair.clone().prop_map(|(a, b)| Tree::Sub(a.into(), b.into())),
+            pair.clone().prop_map(|(a, b)| Tree::Mul(a.into(), b.into())),
+            (inner.clone(), 1i64..40).prop_map(|(a, k)| Tree::FloorDiv(a.into(), k)),
+            (inner.clone(), 1i64..40).prop_map(|(a, k)| Tree::CeilDiv(a.into(), k)),
+            (inner, 1i64..40).prop_map(|(a, k)| Tree::Mod(a.into(), k)),
+            pair.clone().prop_map(|(a, b)| Tree::Min(a.into(), b.into())),
+            pair.prop_map(|(a, b)| Tree::Max(a.into(), b.into())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn canonical_form_evaluates_like_the_tree(tree in tree(), t in 0i64..5000, b in 0i64..70, c in 0i64..9) {
+        let values = HashMap::from([("T", t), ("B", b), ("C", c)]);
+        let dim = tree.dim();
+        if let Ok(value) = dim.eval(&|symbol| values.get(symbol.name()).copied()) {
+            prop_assert_eq!(i128::from(value), tree.eval(&values));
+        }
+        let mut table = SymbolTable::default();
+        for (name, value) in values {
+            table.declare(name, SymbolInfo { min: 0, max: value.max(1), likely: value });
+        }
+        if let (Some(range), Ok(value)) = (table.range(&dim), table.likely(&dim)) {
+            prop_assert!(range.min <= value && value <= range.max, "{dim}: {value} not in {range:?}");
+        }
+    }
+
+    #[test]
+    fn text_parses_back(tree in tree()) {
+        let dim = tree.dim();
+        if !dim.is_invalid() {
+            prop_assert_eq!(dim.to_string().parse::<Dim>().unwrap(), dim);
+        }
+    }
+
+    #[test]
+    fn order_of_building_does_not_matter(a in tree(), b in tree(), c in tree()) {
+        let hash = |dim: &Dim| {
+            let mut hasher = DefaultHasher::new();
+            dim.hash(&mut hasher);
+            hasher.finish()
+        };
+        let left = (a.dim() + b.dim()) + c.dim();
+        let right = c.dim() + (b.dim() + a.dim());
+        if !left.is_invalid() && !right.is_invalid() {
+            prop_assert_eq!(&left, &right);
+            prop_assert_eq!(hash(&left), hash(&right));
+        }
+        let left = Dim::min([a.dim(), Dim::min([b.dim(), c.dim()])]);
+        let right = Dim::min([Dim::min([c.dim(), a.dim()]), b.dim()]);
+        prop_assert_eq!(left, right);
+    }
+
+    #[test]
+    fn parser_survives_anything(text in "[ -~]{0,60}") {
+        let _ = text.parse::<Dim>();
+    }
+}
+
+#[test]
+fn multiples_leave_divisions() {
+    let t = Dim::symbol("T");
+    let padded = t.clone() * Dim::constant(128) + Dim::constant(130);
+    assert_eq!(padded.floor_div(128).to_string(), "T + 1");
+    assert_eq!(padded.modulo(128), Dim::constant(2));
+    assert_eq!(t.floor_div(4).floor_div(8), t.floor_div(32));
+    assert_eq!((t.clone() * Dim::constant(6)).floor_div(4).to_string(), "floordiv(3*T, 2)");
+}
+
+#[test]
+fn exact_division() {
+    let (t, b) = (Dim::symbol("T"), Dim::symbol("B"));
+    let product = Dim::constant(6) * t.clone() * b.clone();
+    assert_eq!(product.exact_div(&(Dim::constant(3) * t.clone())), Some(Dim::constant(2) * b));
+    assert_eq!(product.exact_div(&Dim::constant(4)), None);
+    assert_eq!(t.exact_div(&Dim::symbol("C")), None);
+}
+
+#[test]
+fn overflow_is_a_value_not_a_panic() {
+    let huge = Dim::constant(i64::MAX);
+    assert!((huge.clone() + Dim::ONE).is_invalid());
+    assert!((huge.clone() * huge + Dim::ONE).is_invalid());
+    assert!(Dim::symbol("T").floor_div(0).is_invalid());
+}
+
+#[test]
+fn facts_prove_what_bounds_do_not() {
+    let mut table = SymbolTable::default();
+    table.declare("T", SymbolInfo { min: 1, max: 4096, likely: 16 });
+    table.declare("B", SymbolInfo { min: 1, max: 64, likely: 4 });
+    let (t, b) = (Dim::symbol("T"), Dim::symbol("B"));
+    assert!(!table.prove_le(&b, &t));
+    table.assume_le(b.clone(), t.clone());
+    assert!(table.prove_le(&b, &t));
+    assert!(table.prove_le(&b, &(t + Dim::constant(3))));
+}
