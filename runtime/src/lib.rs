@@ -1,1 +1,2 @@
-//! (crate documentation)
+//! Runtime of mscc.
+pub mod device;

@@ -1,0 +1,302 @@
+//! Register tiles of dot products, the core of matrix products and attention scores.
+//!
+//! Each element of a tile has one vector accumulator. Its lanes run along K, step by step in one order; the
+//! tail of K is one more step whose missing lanes are zero; the lanes are summed by one fixed tree. A tile's
+//! shape decides only which elements share loads, so every shape gives the same bits.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+use super::element::Element;
+use super::simd::Simd;
+#[cfg(target_arch = "x86_64")]
+use super::simd::Avx512;
+
+/// How a vector of `x` and a vector of `w` are multiplied into an accumulator.
+pub(crate) trait Product: Copy {
+    type S: Simd;
+    /// Element of the left operand, which tiles reuse: already in the type it is multiplied in.
+    type X: Element;
+    /// Element of the right operand, widened on the fly.
+    type W: Element;
+    type Xv: Copy;
+    type Wv: Copy;
+    /// Elements of K in one step.
+    const STEP: usize;
+
+    fn simd(self) -> Self::S;
+    unsafe fn x(self, p: *const Self::X) -> Self::Xv;
+    unsafe fn x_n(self, p: *const Self::X, n: usize) -> Self::Xv;
+    unsafe fn w(self, p: *const Self::W) -> Self::Wv;
+    unsafe fn w_n(self, p: *const Self::W, n: usize) -> Self::Wv;
+    fn step(self, x: Self::Xv, w: Self::Wv, sum: <Self::S as Simd>::F) -> <Self::S as Simd>::F;
+}
+
+/// f32 products; `w` of any float type.
+#[derive(Clone, Copy)]
+pub(crate) struct Widened<S, W>(S, std::marker::PhantomData<W>);
+
+impl<S, W> Widened<S, W> {
+    #[inline(always)]
+    pub(crate) fn new(s: S) -> Self {
+        Widened(s, std::marker::PhantomData)
+    }
+}
+
+impl<S: Simd, W: Element> Product for Widened<S, W> {
+    type S = S;
+    type X = f32;
+    type W = W;
+    type Xv = S::F;
+    type Wv = S::F;
+    const STEP: usize = S::LANES;
+
+    #[inline(always)]
+    fn simd(self) -> S {
+        self.0
+    }
+    #[inline(always)]
+    unsafe fn x(self, p: *const f32) -> S::F {
+        self.0.load_f32(p)
+    }
+    #[inline(always)]
+    unsafe fn x_n(self, p: *const f32, n: usize) -> S::F {
+        self.0.load_f32_n(p, n)
+    }
+    #[inline(always)]
+    unsafe fn w(self, p: *const W) -> S::F {
+        W::load(self.0, p)
+    }
+    #[inline(always)]
+    unsafe fn w_n(self, p: *const W, n: usize) -> S::F {
+        W::load_n(self.0, p, n)
+    }
+    #[inline(always)]
+    fn step(self, x: S::F, w: S::F, sum: S::F) -> S::F {
+        self.0.fma(x, w, sum)
+    }
+}
+
+/// bf16 pairs by the AVX-512 BF16 dot product, which takes subnormal operands as zero.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16Pairs(Avx512);
+
+#[cfg(target_arch = "x86_64")]
+impl Bf16Pairs {
+    /// # Safety
+    /// The machine has the features of [`Avx512`] and AVX-512 BF16.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        Bf16Pairs(Avx512::assume())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Product for Bf16Pairs {
+    type S = Avx512;
+    type X = half::bf16;
+    type W = half::bf16;
+    type Xv = __m512i;
+    type Wv = __m512i;
+    const STEP: usize = 32;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.0
+    }
+    #[inline(always)]
+    unsafe fn x(self, p: *const half::bf16) -> __m512i {
+        _mm512_loadu_si512(p.cast())
+    }
+    #[inline(always)]
+    unsafe fn x_n(self, p: *const half::bf16, n: usize) -> __m512i {
+        _mm512_maskz_loadu_epi16(((1u64 << n) - 1) as __mmask32, p.cast())
+    }
+    #[inline(always)]
+    unsafe fn w(self, p: *const half::bf16) -> __m512i {
+        self.x(p)
+    }
+    #[inline(always)]
+    unsafe fn w_n(self, p: *const half::bf16, n: usize) -> __m512i {
+        self.x_n(p, n)
+    }
+    #[inline(always)]
+    fn step(self, x: __m512i, w: __m512i, sum: __m512) -> __m512 {
+        // SAFETY: a value of this type exists only where the machine has the feature; the three types are
+        // plain 512-bit vectors.
+        unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(x), std::mem::transmute(w)) }
+    }
+}
+
+/// Columns of a full tile: rows of `w` it takes.
+pub(crate) const TILE_COLUMNS: usize = 4;
+
+/// Dot products of `M` rows of `x` with four rows of `w`.
+///
+/// With `PREFETCH`, fetches the four rows of `w` that come after: for products that read `w` once.
+///
+/// # Safety
+/// `x` has `M` rows of `k` elements, `x_stride` apart; `w` four, `w_stride` apart.
+#[inline(always)]
+pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
+    p: P,
+    x: *const P::X,
+    x_stride: usize,
+    w: *const P::W,
+    w_stride: usize,
+    k: usize,
+) -> [[f32; TILE_COLUMNS]; M] {
+    let s = p.simd();
+    let zero = s.splat(0.0);
+    let mut sums = [[zero; TILE_COLUMNS]; M];
+    let w = [w, w.add(w_stride), w.add(2 * w_stride), w.add(3 * w_stride)];
+    let mut i = 0;
+    while i + P::STEP <= k {
+        if PREFETCH {
+            for row in w {
+                prefetch(row.wrapping_add(PREFETCH_ROWS * w_stride + i));
+            }
+        }
+        let wv = [p.w(w[0].add(i)), p.w(w[1].add(i)), p.w(w[2].add(i)), p.w(w[3].add(i))];
+        for (m, row) in sums.iter_mut().enumerate() {
+            let xv = p.x(x.add(m * x_stride + i));
+            for n in 0..TILE_COLUMNS {
+                row[n] = p.step(xv, wv[n], row[n]);
+            }
+        }
+        i += P::STEP;
+    }
+    if i < k {
+        let n = k - i;
+        let wv = [p.w_n(w[0].add(i), n), p.w_n(w[1].add(i), n), p.w_n(w[2].add(i), n), p.w_n(w[3].add(i), n)];
+        for (m, row) in sums.iter_mut().enumerate() {
+            let xv = p.x_n(x.add(m * x_stride + i), n);
+            for n in 0..TILE_COLUMNS {
+                row[n] = p.step(xv, wv[n], row[n]);
+            }
+        }
+    }
+    let mut out = [[0.0; TILE_COLUMNS]; M];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        *out = s.sum4(sums);
+    }
+    out
+}
+
+/// Dot products of `M` rows of `x` with one row of `w`; the columns that do not fill a [`tile`].
+///
+/// # Safety
+/// As [`tile`], with one row of `w`.
+#[inline(always)]
+pub(crate) unsafe fn column<P: Product, const M: usize>(
+    p: P,
+    x: *const P::X,
+    x_stride: usize,
+    w: *const P::W,
+    k: usize,
+) -> [f32; M] {
+    let s = p.simd();
+    let mut sums = [s.splat(0.0); M];
+    let mut i = 0;
+    while i + P::STEP <= k {
+        let wv = p.w(w.add(i));
+        for (m, sum) in sums.iter_mut().enumerate() {
+            *sum = p.step(p.x(x.add(m * x_stride + i)), wv, *sum);
+        }
+        i += P::STEP;
+    }
+    if i < k {
+        let wv = p.w_n(w.add(i), k - i);
+        for (m, sum) in sums.iter_mut().enumerate() {
+            *sum = p.step(p.x_n(x.add(m * x_stride + i), k - i), wv, *sum);
+        }
+    }
+    let mut out = [0.0; M];
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = s.sum(sum);
+    }
+    out
+}
+
+/// Where the results of [`block`] go.
+pub(crate) trait Sink {
+    /// Takes the products of row `m` with columns `n..n + 4`.
+    ///
+    /// # Safety
+    /// The sink's own: `m` and `n` lie within the block.
+    unsafe fn quad(&mut self, m: usize, n: usize, values: [f32; TILE_COLUMNS]);
+    /// Takes the product of row `m` with column `n`.
+    ///
+    /// # Safety
+    /// As [`Sink::quad`].
+    unsafe fn single(&mut self, m: usize, n: usize, value: f32);
+}
+
+/// All dot products of `m <= TILE_ROWS` rows of `x` with `n` rows of `w`.
+///
+/// # Safety
+/// `x` has `m` rows and `w` has `n` rows of `k` elements, at their strides.
+#[inline(always)]
+pub(crate) unsafe fn block<P: Product, O: Sink>(
+    p: P,
+    (x, x_stride, m): (*const P::X, usize, usize),
+    (w, w_stride, n): (*const P::W, usize, usize),
+    k: usize,
+    out: &mut O,
+) {
+    debug_assert!(m <= P::S::TILE_ROWS);
+    // Only the arms up to the instruction set's TILE_ROWS survive compilation.
+    match m {
+        1 => rows::<P, O, 1, true>(p, x, x_stride, w, w_stride, n, k, out),
+        2 if P::S::TILE_ROWS >= 2 => rows::<P, O, 2, true>(p, x, x_stride, w, w_stride, n, k, out),
+        3 if P::S::TILE_ROWS >= 3 => rows::<P, O, 3, true>(p, x, x_stride, w, w_stride, n, k, out),
+        4 if P::S::TILE_ROWS >= 4 => rows::<P, O, 4, true>(p, x, x_stride, w, w_stride, n, k, out),
+        5 if P::S::TILE_ROWS >= 5 => rows::<P, O, 5, false>(p, x, x_stride, w, w_stride, n, k, out),
+        6 if P::S::TILE_ROWS >= 6 => rows::<P, O, 6, false>(p, x, x_stride, w, w_stride, n, k, out),
+        _ => debug_assert_eq!(m, 0),
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "two matrices, two sizes, a sink")]
+unsafe fn rows<P: Product, O: Sink, const M: usize, const PREFETCH: bool>(
+    p: P,
+    x: *const P::X,
+    x_stride: usize,
+    w: *const P::W,
+    w_stride: usize,
+    n: usize,
+    k: usize,
+    out: &mut O,
+) {
+    let mut j = 0;
+    while j + TILE_COLUMNS <= n {
+        let values = tile::<P, M, PREFETCH>(p, x, x_stride, w.add(j * w_stride), w_stride, k);
+        for (m, values) in values.into_iter().enumerate() {
+            out.quad(m, j, values);
+        }
+        j += TILE_COLUMNS;
+    }
+    while j < n {
+        let values = column::<P, M>(p, x, x_stride, w.add(j * w_stride), k);
+        for (m, value) in values.into_iter().enumerate() {
+            out.single(m, j, value);
+        }
+        j += 1;
+    }
+}
+
+/// How many rows of `w` ahead a prefetch looks: the next tile.
+const PREFETCH_ROWS: usize = TILE_COLUMNS;
+
+#[inline(always)]
+fn prefetch<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program can see and ignores bad addresses; SSE is baseline.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}

@@ -1,0 +1,328 @@
+//! Matrix product.
+
+use std::marker::PhantomData;
+
+use half::bf16;
+use mscc_ir::DType;
+
+use super::dot::{Product, Sink, TILE_COLUMNS, Widened, block};
+#[cfg(target_arch = "x86_64")]
+use super::dot::Bf16Pairs;
+use super::element::{Element, is_compute_float, with_float};
+use super::error::KernelError;
+use super::isa::{Body, Isa};
+use super::kernel::{Check, Kernel, Split};
+use super::pool::{Scratch, TaskResult};
+use super::simd::Simd;
+use super::view::{Outer, View};
+
+/// `y = x w^T + bias`, or `x w + bias`, sums in f32, rounded once.
+///
+/// | value  | shape                            | dtype                                   |
+/// |--------|----------------------------------|-----------------------------------------|
+/// | `x`    | [.., M, K]                       | f32, bf16, f16; K contiguous            |
+/// | `w`    | [N, K] if `transposed`, else [K, N]; or [.., N, K] ([.., K, N]) with the leading dims of `x` | f32, bf16, f16 |
+/// | `bias` | [N], optional                    | f32, bf16, f16                          |
+/// | -> `y` | [.., M, N]                       | f32, bf16, f16                          |
+///
+/// Fastest with K contiguous in `w`, as Hugging Face stores linear layers; other layouts are transposed
+/// block by block. bf16 times bf16 uses the BF16 dot product where there is one (subnormal operands count as
+/// zero); everything else is widened to f32. The bits of a row do not depend on the other rows.
+pub struct Matmul<'a> {
+    /// Left operand.
+    pub x: &'a View,
+    /// Right operand.
+    pub w: &'a View,
+    /// Added to each row before the rounding.
+    pub bias: Option<&'a View>,
+    /// Whether `w` is [N, K].
+    pub transposed: bool,
+    /// Result.
+    pub y: &'a View,
+}
+
+/// Bytes of `w` that a block takes: half of a typical second-level cache, the rest is for `x` and results.
+const PANEL_BYTES: usize = 512 << 10;
+/// Rows from which on a block of `w` is used often enough to be worth keeping in the cache.
+const PANEL_ROWS: usize = 8;
+
+/// `M`, `N`, `K` and the number of products.
+struct Sizes {
+    m: usize,
+    n: usize,
+    k: usize,
+    batch: usize,
+}
+
+impl Matmul<'_> {
+    fn is_batched(&self) -> bool {
+        self.w.rank() > 2
+    }
+
+    fn sizes(&self) -> Sizes {
+        let rank = self.x.rank();
+        let k = self.x.last_dim();
+        let n = self.y.last_dim();
+        let leading: usize = self.x.dims()[..rank - 1].iter().product();
+        if self.is_batched() {
+            let m = self.x.dims()[rank - 2];
+            Sizes { m, n, k, batch: self.x.dims()[..rank - 2].iter().product() }
+        } else {
+            Sizes { m: leading, n, k, batch: 1 }
+        }
+    }
+
+    /// Strides of `w` along N and K.
+    fn w_strides(&self) -> (usize, usize) {
+        let strides = &self.w.strides()[self.w.rank() - 2..];
+        if self.transposed { (strides[0], strides[1]) } else { (strides[1], strides[0]) }
+    }
+
+    /// Whether rows of `w` can be used where they lie.
+    fn is_direct(&self) -> bool {
+        self.w_strides().1 == 1 || self.sizes().k <= 1
+    }
+
+    fn uses_pairs(&self, isa: Isa) -> bool {
+        isa == Isa::Avx512Bf16 && self.x.dtype() == DType::BF16 && self.w.dtype() == DType::BF16
+    }
+}
+
+impl Kernel for Matmul<'_> {
+    fn check(&self) -> Result<(), KernelError> {
+        let check = Check("matmul");
+        let Matmul { x, w, bias, y, .. } = *self;
+        let floats = [Some(x), Some(w), bias, Some(y)].into_iter().flatten();
+        check.dtypes(floats.clone().all(|view| is_compute_float(view.dtype())), &floats.collect::<Vec<_>>())?;
+        check.shape("x", x, x.rank() >= 1, "[.., K]")?;
+        check.shape("w", w, w.rank() == 2 || (w.rank() > 2 && w.rank() == x.rank()), "[.., N, K]")?;
+        let (lead, last) = w.dims().split_at(w.rank() - 2);
+        let (n, k) = if self.transposed { (last[0], last[1]) } else { (last[1], last[0]) };
+        check.shape("w", w, k == x.last_dim(), "[.., N, K] with the K of x")?;
+        let x_lead = &x.dims()[..x.rank() - 1];
+        check.shape("w", w, lead.is_empty() || *lead == x_lead[..x_lead.len() - 1], "the leading dims of x")?;
+        let fits = y.rank() == x.rank() && y.dims()[..y.rank() - 1] == *x_lead && y.last_dim() == n;
+        check.shape("y", y, fits, "[.., M, N]")?;
+        if let Some(bias) = bias {
+            check.dims("bias", bias, &[n], "[N]")?;
+            check.inner("bias", bias)?;
+        }
+        check.inner("x", x)?;
+        check.inner("y", y)
+    }
+
+    fn split(&self, threads: usize) -> Split {
+        let Sizes { m, n, k, batch } = self.sizes();
+        if m * n * batch == 0 {
+            return Split::default();
+        }
+        let row_bytes = (k * self.w.element_bytes()).max(1);
+        // Enough tasks to level the threads, in whole tiles, and each block of w within the cache.
+        let wanted = if threads == 1 { 1 } else { threads * 8 };
+        let round = |n: usize| n.next_multiple_of(TILE_COLUMNS);
+        let mut columns = round(n.div_ceil(wanted.div_ceil(batch)));
+        if m >= PANEL_ROWS || !self.is_direct() {
+            columns = columns.min(round((PANEL_BYTES / row_bytes).max(16)));
+        } else if threads > 1 {
+            // A product that reads w once: blocks that are worth handing out.
+            columns = columns.max(round(((32 << 10) / row_bytes).max(1)));
+        }
+        let columns = columns.min(round(n));
+        let column_blocks = n.div_ceil(columns);
+        let rows = m.div_ceil(wanted.div_ceil(column_blocks * batch)).next_multiple_of(12).max(96).min(m);
+        Split { tasks: batch * column_blocks * m.div_ceil(rows), rows, columns }
+    }
+
+    unsafe fn run(&self, isa: Isa, split: Split, task: usize, scratch: &mut Scratch) -> TaskResult {
+        let sizes = self.sizes();
+        let job = Job::new(self, &sizes, split, task);
+        #[cfg(target_arch = "x86_64")]
+        if self.uses_pairs(isa) && isa.is_available() {
+            run_pairs(job, scratch);
+            return Ok(());
+        }
+        debug_assert!(!self.uses_pairs(isa), "the level's instructions are missing");
+        with_float!(self.x.dtype(), X => with_float!(self.w.dtype(), W => {
+            isa.dispatch(Wide::<X, W>(job, scratch, PhantomData));
+        }));
+        Ok(())
+    }
+}
+
+/// One task: a block of rows times a block of columns of one product.
+struct Job<'a> {
+    x: *const u8,
+    /// Offsets of the rows of `x` and of `y` in elements; the task's rows start at `row`.
+    x_rows: Outer,
+    y_rows: Outer,
+    row: usize,
+    rows: usize,
+    w: *const u8,
+    w_n: usize,
+    w_k: usize,
+    n: usize,
+    k: usize,
+    /// First column, for the bias and the result.
+    column: usize,
+    bias: Option<&'a View>,
+    y: &'a View,
+    y_base: usize,
+}
+
+impl<'a> Job<'a> {
+    fn new(op: &Matmul<'a>, sizes: &Sizes, split: Split, task: usize) -> Job<'a> {
+        let column_blocks = sizes.n.div_ceil(split.columns);
+        let row_blocks = sizes.m.div_ceil(split.rows);
+        let column = task % column_blocks * split.columns;
+        let row = task / column_blocks % row_blocks * split.rows;
+        let product = task / column_blocks / row_blocks;
+        let (w_n, w_k) = op.w_strides();
+        let inner = if op.is_batched() { 2 } else { op.x.rank() };
+        let rows_of = |view: &View| {
+            let from = view.rank() - inner.min(view.rank());
+            Outer::new(&view.dims()[from..view.rank() - 1], &view.strides()[from..view.rank() - 1])
+        };
+        let batch_of = |view: &View| if op.is_batched() { view.outer(2).offset(product) } else { 0 };
+        Job {
+            x: op.x.as_ptr::<u8>().wrapping_add(batch_of(op.x) * op.x.element_bytes()),
+            x_rows: rows_of(op.x),
+            y_rows: rows_of(op.y),
+            row,
+            rows: split.rows.min(sizes.m - row),
+            w: op.w.as_ptr::<u8>().wrapping_add((batch_of(op.w) + column * w_n) * op.w.element_bytes()),
+            w_n,
+            w_k,
+            n: split.columns.min(sizes.n - column),
+            k: sizes.k,
+            column,
+            bias: op.bias,
+            y: op.y,
+            y_base: batch_of(op.y),
+        }
+    }
+}
+
+struct Wide<'a, X, W>(Job<'a>, &'a mut Scratch, PhantomData<(X, W)>);
+
+impl<X: Element, W: Element> Body for Wide<'_, X, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: `Kernel::run`'s contract: the views were checked.
+        unsafe { run_job::<_, X>(Widened::<S, W>::new(s), &self.0, self.1) }
+    }
+}
+
+/// # Safety
+/// The machine has the features named, the job comes from checked views of bf16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn run_pairs(job: Job<'_>, scratch: &mut Scratch) {
+    run_job::<_, bf16>(Bf16Pairs::assume(), &job, scratch);
+}
+
+#[inline(always)]
+unsafe fn run_job<P: Product, X: Element>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
+    let k = job.k;
+    let tile_rows = P::S::TILE_ROWS;
+    let transpose = job.w_k != 1 && k > 1;
+    let packed_stride = k.next_multiple_of(64 / size_of::<P::X>());
+    let w_bytes = if transpose { job.n * k * size_of::<P::W>() } else { 0 };
+    let [packed, panel] = scratch.areas([tile_rows * packed_stride * size_of::<P::X>(), w_bytes]);
+    let packed = packed.cast::<P::X>();
+    let (w, w_stride) = if transpose {
+        let panel = panel.cast::<P::W>();
+        transpose_panel(job.w.cast::<P::W>(), job.w_n, job.w_k, job.n, k, panel);
+        (panel.cast_const(), k)
+    } else {
+        (job.w.cast::<P::W>(), job.w_n)
+    };
+    let x = job.x.cast::<X>();
+    let mut m = 0;
+    while m < job.rows {
+        let count = tile_rows.min(job.rows - m);
+        let first = job.x_rows.offset(job.row + m);
+        let rows = if X::DTYPE == P::X::DTYPE && count == 1 {
+            (x.add(first).cast::<P::X>(), 0, 1)
+        } else {
+            for i in 0..count {
+                let row = x.add(job.x_rows.offset(job.row + m + i));
+                convert_row::<P::S, X, P::X>(p.simd(), row, packed.add(i * packed_stride), k);
+            }
+            (packed.cast_const(), packed_stride, count)
+        };
+        let mut sink = Rows { job, first: job.row + m };
+        block(p, rows, (w, w_stride, job.n), k, &mut sink);
+        m += count;
+    }
+}
+
+/// Copies a row, converting where the types differ.
+#[inline(always)]
+unsafe fn convert_row<S: Simd, X: Element, Y: Element>(s: S, x: *const X, y: *mut Y, k: usize) {
+    if X::DTYPE == Y::DTYPE {
+        std::ptr::copy_nonoverlapping(x.cast::<Y>(), y, k);
+        return;
+    }
+    let mut i = 0;
+    while i + S::LANES <= k {
+        Y::store(s, y.add(i), X::load(s, x.add(i)));
+        i += S::LANES;
+    }
+    if i < k {
+        Y::store_n(s, y.add(i), X::load_n(s, x.add(i), k - i), k - i);
+    }
+}
+
+/// Writes columns of `w` as rows without gaps, in squares that stay in the first-level cache.
+#[inline(always)]
+unsafe fn transpose_panel<W: Copy>(w: *const W, w_n: usize, w_k: usize, n: usize, k: usize, panel: *mut W) {
+    const SIDE: usize = 16;
+    for k0 in (0..k).step_by(SIDE) {
+        for n0 in (0..n).step_by(SIDE) {
+            for i in k0..(k0 + SIDE).min(k) {
+                for j in n0..(n0 + SIDE).min(n) {
+                    *panel.add(j * k + i) = *w.add(j * w_n + i * w_k);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the bias and writes rows of `y`.
+struct Rows<'a> {
+    job: &'a Job<'a>,
+    first: usize,
+}
+
+impl Sink for Rows<'_> {
+    #[inline(always)]
+    unsafe fn quad(&mut self, m: usize, n: usize, values: [f32; TILE_COLUMNS]) {
+        let Job { y, y_rows, y_base, bias, column, .. } = self.job;
+        let at = y_base + y_rows.offset(self.first + m) + column + n;
+        let mut values = values;
+        if let Some(bias) = bias {
+            for (i, value) in values.iter_mut().enumerate() {
+                *value += get(bias, column + n + i);
+            }
+        }
+        with_float!(y.dtype(), Y => {
+            for (i, value) in values.into_iter().enumerate() {
+                Y::set(y.as_ptr::<Y>().add(at + i), value);
+            }
+        });
+    }
+
+    #[inline(always)]
+    unsafe fn single(&mut self, m: usize, n: usize, value: f32) {
+        let Job { y, y_rows, y_base, bias, column, .. } = self.job;
+        let at = y_base + y_rows.offset(self.first + m) + column + n;
+        let value = bias.map_or(value, |bias| value + get(bias, column + n));
+        with_float!(y.dtype(), Y => Y::set(y.as_ptr::<Y>().add(at), value));
+    }
+}
+
+#[inline(always)]
+unsafe fn get(view: &View, index: usize) -> f32 {
+    with_float!(view.dtype(), E => E::get(view.as_ptr::<E>().add(index)))
+}

@@ -1,0 +1,27 @@
+//! Kernels for the host CPU.
+//!
+//! A kernel is a struct of [`View`]s and attributes that implements [`Kernel`]; [`launch`] checks it, cuts it
+//! into tasks and runs them on a [`Pool`] with the instructions of an [`Isa`].
+//!
+//! Numerics: everything between a load and a store is f32, and a result is rounded once, to nearest even.
+//! Within one [`Isa`] the bits of a result element depend on its own inputs only: not on the other rows of
+//! the launch, the number of threads, the chunking of a sequence or the block size of the cache.
+#![allow(unsafe_code, reason = "kernels work on raw, already checked memory")]
+#![allow(unsafe_op_in_unsafe_fn, reason = "an unsafe kernel function is unsafe from end to end")]
+
+mod dot;
+mod element;
+mod error;
+mod isa;
+mod kernel;
+mod math;
+pub mod matmul;
+mod pool;
+mod simd;
+mod view;
+
+pub use error::KernelError;
+pub use isa::Isa;
+pub use kernel::{Kernel, Split, launch};
+pub use pool::{Pool, Scratch, Task, TaskResult};
+pub use view::{Dims, View};
