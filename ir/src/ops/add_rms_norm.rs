@@ -1,0 +1,58 @@
+//! Residual add and normalisation in one pass.
+
+use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
+use crate::reference::{self, Tensor};
+use crate::{Dim, TensorType};
+
+/// Adds the residual and normalises by root mean square, in one pass over memory.
+///
+/// | value    | shape   | dtype     |                                    |
+/// |----------|---------|-----------|------------------------------------|
+/// | `x`, `r` | [.., D] | any float | hidden states and residual         |
+/// | `weight` | [D]     | any float |                                    |
+/// | -> `y`   | [.., D] | as `x`    | normalised `h`; statistics in f32  |
+/// | -> `h`   | [.., D] | as `x`    | `x + r`, rounded once              |
+///
+/// Errors: `r` is not of `x`'s type; `weight` is not `[D]`; `eps` negative.
+/// Source: CANN operator list, aclnnAddRmsNorm.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct AddRmsNorm {
+    /// Added to the mean square.
+    pub eps: Float,
+}
+
+impl OpDef for AddRmsNorm {
+    const NAME: &'static str = "add_rms_norm";
+    const OPERANDS: &'static [Operand] = &[Operand::one("x"), Operand::one("r"), Operand::one("weight")];
+    const RESULTS: &'static [&'static str] = &["y", "h"];
+
+    fn attrs(&self) -> Attrs {
+        vec![("eps", Attr::Float(self.eps))]
+    }
+
+    fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
+        Ok(AddRmsNorm { eps: attrs.float("eps")? })
+    }
+
+    fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
+        let x = operands.float(0)?;
+        operands.min_rank(0, 1)?;
+        operands.same_type(1, 0)?;
+        operands.float(2)?;
+        operands.shape(2, &[x.last()])?;
+        if self.eps.0 < 0.0 {
+            return Err(operands.attribute("eps", "is negative"));
+        }
+        Ok(vec![x.clone(), x.clone()])
+    }
+
+    fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+        default_work(operands, results, Dim::constant(5))
+    }
+
+    fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
+        let h = reference::binary(&operands[0], &operands[1], &shapes[1], |x, r| x + r);
+        Ok(vec![reference::rms_norm(&h, &operands[2], self.eps.0), h])
+    }
+}

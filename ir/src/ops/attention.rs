@@ -1,0 +1,146 @@
+//! Causal attention over a paged cache.
+
+use super::{Check, Domain, EvalError, OpDef, Operand, TypeError, Work};
+use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
+use crate::reference::Tensor;
+use crate::{DType, Dim, TensorType};
+
+/// Each new token attends to its sequence's cached tokens up to itself.
+///
+/// | value         | shape             | dtype     |                                                    |
+/// |---------------|-------------------|-----------|----------------------------------------------------|
+/// | `q`           | [T, N, D]         | any float | new tokens of all sequences, one after the other   |
+/// | `k_cache`     | [P, block, K, D]  | any float | the new tokens' keys already written               |
+/// | `v_cache`     | [P, block, K, Dv] | as `k_cache` |                                                 |
+/// | `block_table` | [B, M]            | i32       | pages of each sequence; those past its end ignored |
+/// | `query_start` | [B+1]             | i32       | where each sequence's new tokens start             |
+/// | `context_len` | [B]               | i32       | tokens of each sequence including the new          |
+/// | -> `y`        | [T, N, Dv]        | as `q`    |                                                    |
+///
+/// Scores are `q·k * scale`, with `soft_cap` c then `c * tanh(score / c)`; softmax in f32 over keys j ≤ i, and
+/// with `window` w only i - j < w. Query head h reads key head `h / (N / K)`.
+///
+/// Errors: sizes that do not fit; N no multiple of K.
+/// Source: Vaswani et al., 2017; Kwon et al., 2023 (arXiv:2309.06180) for the paged cache.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Attention {
+    /// Factor of the scores.
+    pub scale: Float,
+    /// How many keys a query sees at most, itself included.
+    pub window: Option<u32>,
+    /// Bound of the scores.
+    pub soft_cap: Option<Float>,
+}
+
+impl OpDef for Attention {
+    const NAME: &'static str = "attention";
+    const OPERANDS: &'static [Operand] = &[
+        Operand::one("q"),
+        Operand::one("k_cache"),
+        Operand::one("v_cache"),
+        Operand::of("block_table", Domain::PagesOf(1)),
+        Operand::of("query_start", Domain::QueryStart { tokens: 0 }),
+        Operand::of("context_len", Domain::ContextLen),
+    ];
+
+    fn attrs(&self) -> Attrs {
+        let mut attrs = vec![("scale", Attr::Float(self.scale))];
+        attrs.extend(self.window.map(|window| ("window", Attr::Int(i64::from(window)))));
+        attrs.extend(self.soft_cap.map(|cap| ("soft_cap", Attr::Float(cap))));
+        attrs
+    }
+
+    fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
+        Ok(Attention {
+            scale: attrs.float("scale")?,
+            window: attrs.optional_size("window")?,
+            soft_cap: attrs.optional_float("soft_cap")?,
+        })
+    }
+
+    fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
+        let (q, k, v) = (operands.float(0)?, operands.float(1)?, operands.of_dtype(2, operands.at(1).dtype)?);
+        operands.rank(0, 3)?;
+        operands.rank(1, 4)?;
+        operands.rank(2, 4)?;
+        operands.dim(1, 3, &q.shape[2])?;
+        (0..3).try_for_each(|axis| operands.dim(2, axis, &k.shape[axis]))?;
+        if k.shape[2].as_const().is_none_or(|heads| q.shape[1].exact_div(&Dim::constant(heads)).is_none()) {
+            return operands.dim(0, 1, &k.shape[2]).map(|()| vec![q.clone()]);
+        }
+        let table = operands.of_dtype(3, DType::I32)?;
+        operands.rank(3, 2)?;
+        let sequences = &table.shape[0];
+        operands.of_dtype(4, DType::I32)?;
+        operands.shape(4, &[sequences.clone() + Dim::ONE])?;
+        operands.of_dtype(5, DType::I32)?;
+        operands.shape(5, std::slice::from_ref(sequences))?;
+        if self.soft_cap.is_some_and(|cap| cap.0 <= 0.0) {
+            return Err(operands.attribute("soft_cap", "is not positive"));
+        }
+        let shape = vec![q.shape[0].clone(), q.shape[1].clone(), v.shape[3].clone()];
+        Ok(vec![TensorType::new(q.dtype, shape)])
+    }
+
+    /// Reads the cached context `C` once and does work for `A` pairs of query and key (symbols of the step).
+    fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+        let [q, k, v, ..] = operands else { return super::default_work(operands, results, Dim::ZERO) };
+        let width = k.shape[3].clone() + v.shape[3].clone();
+        let context = TensorType::new(k.dtype, vec![Dim::symbol("C"), k.shape[2].clone(), width.clone()]);
+        Work {
+            read_bytes: q.bytes() + context.bytes(),
+            written_bytes: results[0].bytes(),
+            flops: Dim::symbol("A") * q.shape[1].clone() * width * Dim::constant(2),
+        }
+    }
+
+    fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
+        let [q, k, v, block_table, query_start, context_len] = operands else { return Ok(Vec::new()) };
+        let (heads, width, out_width) = (q.shape[1], q.shape[2], v.shape[3]);
+        let (block, kv_heads) = (k.shape[1], k.shape[2]);
+        let mut data = vec![0.0; shapes[0].iter().product()];
+        for sequence in 0..context_len.numel() {
+            let context = context_len.ints()[sequence];
+            let (first, end) = (query_start.ints()[sequence], query_start.ints()[sequence + 1]);
+            let new = end - first;
+            if first < 0 || new < 0 || end as usize > q.shape[0] {
+                return Err(EvalError::Domain { operand: "query_start", value: end });
+            }
+            if context < new || context as usize > block_table.row() * block {
+                return Err(EvalError::Domain { operand: "context_len", value: context });
+            }
+            let slot = |key: usize| -> Result<usize, EvalError> {
+                let page = block_table.ints()[sequence * block_table.row() + key / block];
+                if !usize::try_from(page).is_ok_and(|page| page < k.shape[0]) {
+                    return Err(EvalError::Domain { operand: "block_table", value: page });
+                }
+                Ok(page as usize * block + key % block)
+            };
+            for token in first as usize..end as usize {
+                let position = (context - new) as usize + token - first as usize;
+                let oldest = self.window.map_or(0, |window| (position + 1).saturating_sub(window as usize));
+                let slots: Vec<usize> = (oldest..=position).map(slot).collect::<Result<_, _>>()?;
+                for head in 0..heads {
+                    let kv_head = head / (heads / kv_heads);
+                    let query = &q.floats()[(token * heads + head) * width..][..width];
+                    let score = |slot: &usize| {
+                        let key = &k.floats()[(slot * kv_heads + kv_head) * width..][..width];
+                        let dot: f64 = query.iter().zip(key).map(|(a, b)| a * b).sum();
+                        let score = dot * self.scale.0;
+                        self.soft_cap.map_or(score, |cap| cap.0 * (score / cap.0).tanh())
+                    };
+                    let scores: Vec<f64> = slots.iter().map(score).collect();
+                    let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let sum: f64 = scores.iter().map(|score| (score - greatest).exp()).sum();
+                    let y = &mut data[(token * heads + head) * out_width..][..out_width];
+                    for (slot, score) in slots.iter().zip(&scores) {
+                        let weight = (score - greatest).exp() / sum;
+                        let value = &v.floats()[(slot * kv_heads + kv_head) * out_width..][..out_width];
+                        y.iter_mut().zip(value).for_each(|(y, value)| *y += weight * value);
+                    }
+                }
+            }
+        }
+        Ok(vec![Tensor::float(q.dtype, &shapes[0], data)])
+    }
+}

@@ -1,0 +1,92 @@
+//! Matrix product.
+
+use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use crate::attr::{Attr, AttrError, AttrReader, Attrs};
+use crate::reference::Tensor;
+use crate::{Dim, TensorType};
+
+/// `a · b + bias`, accumulated in f32 and rounded once.
+///
+/// | value   | shape                        | dtype     |                                   |
+/// |---------|------------------------------|-----------|-----------------------------------|
+/// | `a`     | [.., M, K]                   | any float | one axis will do if `b` has two   |
+/// | `b`     | [K, N], [N, K] if `trans_b`  | any float | shared by all leading axes, or    |
+/// |         | [.., K, N], [.., N, K]       |           | with `a`'s leading axes           |
+/// | `bias?` | [N]                          | any float |                                   |
+/// | -> `y`  | [.., M, N]                   | as `a`    |                                   |
+///
+/// Errors: `K` or the leading axes differ; `bias` is not `[N]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Matmul {
+    /// Whether `b` is given as [N, K], as checkpoints store linear weights.
+    pub trans_b: bool,
+}
+
+impl OpDef for Matmul {
+    const NAME: &'static str = "matmul";
+    const OPERANDS: &'static [Operand] = &[Operand::one("a"), Operand::one("b"), Operand::optional("bias")];
+
+    fn attrs(&self) -> Attrs {
+        if self.trans_b { vec![("trans_b", Attr::Bool(true))] } else { Vec::new() }
+    }
+
+    fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
+        Ok(Matmul { trans_b: attrs.flag("trans_b")? })
+    }
+
+    fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
+        let (a, b) = (operands.float(0)?, operands.float(1)?);
+        operands.min_rank(1, 2)?;
+        let rank = b.rank();
+        let (k_axis, n_axis) = if self.trans_b { (rank - 1, rank - 2) } else { (rank - 2, rank - 1) };
+        operands.min_rank(0, if rank == 2 { 1 } else { rank })?;
+        operands.dim(1, k_axis, &a.last())?;
+        if rank > 2 {
+            operands.rank(0, rank)?;
+            for axis in 0..rank - 2 {
+                operands.dim(1, axis, &a.shape[axis])?;
+            }
+        }
+        let width = b.shape[n_axis].clone();
+        check_bias(&operands, &width)?;
+        let mut shape = a.leading().to_vec();
+        shape.push(width);
+        Ok(vec![TensorType::new(a.dtype, shape)])
+    }
+
+    fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+        default_work(operands, results, operands[0].last() * Dim::constant(2))
+    }
+
+    fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![eval(&operands[0], &operands[1], operands.get(2), self.trans_b, &shapes[0])])
+    }
+}
+
+/// Operand 2, if given, must be float and `[width]`.
+pub(super) fn check_bias(operands: &Check<'_>, width: &Dim) -> Result<(), TypeError> {
+    if operands.get(2).is_some() {
+        operands.float(2)?;
+        operands.shape(2, std::slice::from_ref(width))?;
+    }
+    Ok(())
+}
+
+/// The product by definition.
+pub(super) fn eval(a: &Tensor, b: &Tensor, bias: Option<&Tensor>, trans_b: bool, shape: &[usize]) -> Tensor {
+    let (k, n) = (a.last(), shape.last().copied().unwrap_or(1));
+    let rows: usize = shape.iter().rev().skip(1).product();
+    let batches: usize = b.shape.iter().rev().skip(2).product();
+    let rows_per_batch = if b.shape.len() > 2 { rows.checked_div(batches).unwrap_or(0) } else { rows };
+    let (left, right) = (a.floats(), b.floats());
+    let mut data = Vec::with_capacity(rows * n);
+    for row in 0..rows {
+        let matrix = row.checked_div(rows_per_batch).unwrap_or(0) * k * n;
+        for column in 0..n {
+            let at = |i: usize| matrix + if trans_b { column * k + i } else { i * n + column };
+            let product: f64 = (0..k).map(|i| left[row * k + i] * right[at(i)]).sum();
+            data.push(product + bias.map_or(0.0, |bias| bias.floats()[column]));
+        }
+    }
+    Tensor::float(a.dtype, shape, data)
+}

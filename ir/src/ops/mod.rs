@@ -1,0 +1,289 @@
+//! The ops: each defined once, in a file of its own; everything else asks the definition.
+//!
+//! To add an op, write its file and one line in [`define_ops!`] below. Printing, parsing, verification, the
+//! e-graph's language, the interpreter and the cost model follow from the definition.
+
+mod check;
+mod error;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::Check;
+pub use error::{EvalError, TypeError};
+
+use crate::attr::{Attr, AttrError, AttrReader, Attrs};
+use crate::reference::Tensor;
+use crate::view::ViewLayout;
+use crate::{Dim, TensorType};
+
+/// How often an operand occurs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    /// Once.
+    One,
+    /// Once or not at all; only behind all of `One`.
+    Optional,
+    /// One or more times; only as the last.
+    Many,
+}
+
+/// Which values of an operand are meaningful, where not every bit pattern is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Any finite values.
+    Values,
+    /// Rows of another operand: `0 <= v < size of its axis 0`.
+    RowsOf(usize),
+    /// Absolute positions of tokens: not negative.
+    Positions,
+    /// Distinct slots of the cache operand `[P, block, ..]`: `0 <= v < P * block`, or negative for "not kept".
+    SlotsOf(usize),
+    /// Pages of the cache operand `[P, ..]`.
+    PagesOf(usize),
+    /// Where each sequence's new tokens start in operand `tokens` (axis 0): sorted, from 0 to its size.
+    QueryStart {
+        /// The operand whose axis 0 is divided.
+        tokens: usize,
+    },
+    /// Tokens of each sequence including the new ones, at most what the block table holds.
+    ContextLen,
+}
+
+/// An operand's name, arity and domain.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand {
+    /// Name in docs and errors.
+    pub name: &'static str,
+    /// How often it occurs.
+    pub arity: Arity,
+    /// Its meaningful values.
+    pub domain: Domain,
+}
+
+impl Operand {
+    /// An operand that occurs once, of any values.
+    pub const fn one(name: &'static str) -> Self {
+        Operand { name, arity: Arity::One, domain: Domain::Values }
+    }
+
+    /// An operand that may be absent.
+    pub const fn optional(name: &'static str) -> Self {
+        Operand { name, arity: Arity::Optional, domain: Domain::Values }
+    }
+
+    /// One or more operands.
+    pub const fn many(name: &'static str) -> Self {
+        Operand { name, arity: Arity::Many, domain: Domain::Values }
+    }
+
+    /// An operand that occurs once, of the values of `domain`.
+    pub const fn of(name: &'static str, domain: Domain) -> Self {
+        Operand { name, arity: Arity::One, domain }
+    }
+}
+
+/// What an op does beside computing its results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Pure,
+    /// Result 0 is operand 0 with some elements written: memory planning makes it in place.
+    Writes,
+}
+
+/// Bytes moved and operations done by one execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Bytes read from memory.
+    pub read_bytes: Dim,
+    /// Bytes written to memory.
+    pub written_bytes: Dim,
+    /// Floating-point operations, a multiply-add counting two.
+    pub flops: Dim,
+}
+
+/// The definition of an op.
+pub trait OpDef: Sized {
+    /// Name in the text form.
+    const NAME: &'static str;
+    /// Operands in order.
+    const OPERANDS: &'static [Operand];
+    /// Names of the results; empty if their number depends on attributes.
+    const RESULTS: &'static [&'static str] = &["y"];
+    /// Whether the first two operands may change places.
+    const COMMUTATIVE: bool = false;
+    /// What it does beside computing.
+    const EFFECT: Effect = Effect::Pure;
+
+    /// Attributes in print order; those at their default are left out.
+    fn attrs(&self) -> Attrs {
+        Vec::new()
+    }
+
+    /// Reads the attributes back.
+    fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError>;
+
+    /// Types of the results.
+    fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError>;
+
+    /// Bytes and FLOPs; by default all operands read once, all results written once, one FLOP an element.
+    fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+        default_work(operands, results, Dim::ONE)
+    }
+
+    /// Layout of each result inside operand 0's buffer, for ops that move nothing.
+    fn views(&self, _operand: &ViewLayout, _results: &[TensorType]) -> Option<Vec<ViewLayout>> {
+        None
+    }
+
+    /// Whether `views` may give something, so that a copy is the exception.
+    const IS_VIEW: bool = false;
+
+    /// Results computed in f64, not rounded. Shapes have been checked by `infer`; `shapes` are the results'.
+    fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError>;
+}
+
+/// All operands read once, all results written once, `flops` an element of the first result.
+pub fn default_work(operands: &[TensorType], results: &[TensorType], flops: Dim) -> Work {
+    let sum = |types: &[TensorType]| types.iter().fold(Dim::ZERO, |sum, ty| sum + ty.bytes());
+    Work {
+        read_bytes: sum(operands),
+        written_bytes: sum(results),
+        flops: results.first().map_or(Dim::ZERO, TensorType::numel) * flops,
+    }
+}
+
+macro_rules! define_ops {
+    ($($module:ident :: $op:ident),* $(,)?) => {
+        $(mod $module; pub use $module::$op;)*
+
+        /// An op with its attributes.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[allow(missing_docs)] // each variant is documented at its type
+        pub enum Op { $($op($op)),* }
+
+        /// An op without its attributes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[allow(missing_docs)] // each variant is documented at its type
+        pub enum OpKind { $($op),* }
+
+        impl OpKind {
+            /// All kinds, in order of declaration.
+            pub const ALL: &'static [OpKind] = &[$(OpKind::$op),*];
+
+            /// Name in the text form.
+            pub fn name(self) -> &'static str {
+                match self { $(OpKind::$op => $op::NAME),* }
+            }
+
+            /// Operands in order.
+            pub fn operands(self) -> &'static [Operand] {
+                match self { $(OpKind::$op => $op::OPERANDS),* }
+            }
+
+            /// Names of the results; empty if their number depends on attributes.
+            pub fn results(self) -> &'static [&'static str] {
+                match self { $(OpKind::$op => $op::RESULTS),* }
+            }
+
+            /// Whether the first two operands may change places.
+            pub fn is_commutative(self) -> bool {
+                match self { $(OpKind::$op => $op::COMMUTATIVE),* }
+            }
+
+            /// Whether the op usually moves nothing.
+            pub fn is_view(self) -> bool {
+                match self { $(OpKind::$op => $op::IS_VIEW),* }
+            }
+
+            /// What it does beside computing.
+            pub fn effect(self) -> Effect {
+                match self { $(OpKind::$op => $op::EFFECT),* }
+            }
+
+            /// The op of this kind with these attributes.
+            pub fn with_attrs(self, attrs: &[(String, Attr)]) -> Result<Op, AttrError> {
+                let mut reader = AttrReader::new(attrs);
+                let op = match self { $(OpKind::$op => Op::$op($op::from_attrs(&mut reader)?)),* };
+                reader.finish()?;
+                Ok(op)
+            }
+        }
+
+        impl Op {
+            /// The op without its attributes.
+            pub fn kind(&self) -> OpKind {
+                match self { $(Op::$op(_) => OpKind::$op),* }
+            }
+
+            /// Attributes in print order.
+            pub fn attrs(&self) -> Attrs {
+                match self { $(Op::$op(op) => op.attrs()),* }
+            }
+
+            /// Types of the results, or why the operands do not fit.
+            pub fn infer(&self, operands: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
+                match self { $(Op::$op(op) => op.infer(Check::new($op::NAME, $op::OPERANDS, operands)?)),* }
+            }
+
+            /// Bytes moved and operations done.
+            pub fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+                match self { $(Op::$op(op) => op.work(operands, results)),* }
+            }
+
+            /// Layout of each result inside operand 0's buffer, if nothing need be moved.
+            pub fn views(&self, operand: &ViewLayout, results: &[TensorType]) -> Option<Vec<ViewLayout>> {
+                match self { $(Op::$op(op) => op.views(operand, results)),* }
+            }
+
+            /// Results by the reference implementation, in f64 and not rounded.
+            pub fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
+                match self { $(Op::$op(op) => op.eval(operands, shapes)),* }
+            }
+        }
+
+        $(impl From<$op> for Op {
+            fn from(op: $op) -> Op { Op::$op(op) }
+        })*
+    };
+}
+
+define_ops! {
+    add::Add,
+    add_rms_norm::AddRmsNorm,
+    attention::Attention,
+    cache_write::CacheWrite,
+    cast::Cast,
+    concat::Concat,
+    gather::Gather,
+    linear::Linear,
+    matmul::Matmul,
+    mul::Mul,
+    reshape::Reshape,
+    rms_norm::RmsNorm,
+    rope::Rope,
+    rope_freqs::RopeFreqs,
+    rope_table::RopeTable,
+    silu::Silu,
+    split::Split,
+    swiglu::Swiglu,
+    transpose::Transpose,
+}
+
+pub use rope_freqs::RopeScaling;
+
+impl OpKind {
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<OpKind> {
+        OpKind::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// The operand declaration of position `index`, the last one standing for all of a `Many`.
+    pub fn operand(self, index: usize) -> Option<&'static Operand> {
+        let operands = self.operands();
+        operands.get(index).or_else(|| operands.last().filter(|last| last.arity == Arity::Many))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Normalisation by root mean square.
+
+use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
+use crate::reference::{self, Tensor};
+use crate::{Dim, TensorType};
+
+/// `x / sqrt(mean(x²) + eps) * weight` over the innermost axis.
+///
+/// | value    | shape   | dtype     |                      |
+/// |----------|---------|-----------|----------------------|
+/// | `x`      | [.., D] | any float |                      |
+/// | `weight` | [D]     | any float |                      |
+/// | -> `y`   | [.., D] | as `x`    | statistics in f32    |
+///
+/// Errors: `weight` is not `[D]`; `eps` negative.
+/// Source: Zhang and Sennrich, 2019 (arXiv:1910.07467).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct RmsNorm {
+    /// Added to the mean square.
+    pub eps: Float,
+}
+
+impl OpDef for RmsNorm {
+    const NAME: &'static str = "rms_norm";
+    const OPERANDS: &'static [Operand] = &[Operand::one("x"), Operand::one("weight")];
+
+    fn attrs(&self) -> Attrs {
+        vec![("eps", Attr::Float(self.eps))]
+    }
+
+    fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
+        Ok(RmsNorm { eps: attrs.float("eps")? })
+    }
+
+    fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
+        let x = operands.float(0)?;
+        operands.min_rank(0, 1)?;
+        operands.float(1)?;
+        operands.shape(1, &[x.last()])?;
+        if self.eps.0 < 0.0 {
+            return Err(operands.attribute("eps", "is negative"));
+        }
+        Ok(vec![x.clone()])
+    }
+
+    fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+        default_work(operands, results, Dim::constant(4))
+    }
+
+    fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![reference::rms_norm(&operands[0], &operands[1], self.eps.0)])
+    }
+}

@@ -1,0 +1,76 @@
+//! Rotary position embedding.
+
+use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use crate::attr::{Attr, AttrError, AttrReader, Attrs};
+use crate::reference::Tensor;
+use crate::{DType, Dim, TensorType};
+
+/// Rotates pairs of elements of each head by the angle of the token's position.
+///
+/// | value  | shape     | dtype     |                                                    |
+/// |--------|-----------|-----------|----------------------------------------------------|
+/// | `x`    | [T, N, D] | any float | queries or keys                                    |
+/// | `cos`  | [T, R/2]  | f32       | as `rope_table` gives them; R ≤ D, the rest of     |
+/// | `sin`  | [T, R/2]  | f32       | each head stays as it is                           |
+/// | -> `y` | [T, N, D] | as `x`    |                                                    |
+///
+/// Element j pairs with j + R/2; with `interleaved`, 2j with 2j + 1. `(a, b)` becomes
+/// `(a cos - b sin, b cos + a sin)`.
+///
+/// Errors: the tables differ or R > D.
+/// Source: Su et al., 2021 (arXiv:2104.09864); HF `modeling_llama.py`, `apply_rotary_pos_emb`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Rope {
+    /// Whether neighbours are paired.
+    pub interleaved: bool,
+}
+
+impl OpDef for Rope {
+    const NAME: &'static str = "rope";
+    const OPERANDS: &'static [Operand] = &[Operand::one("x"), Operand::one("cos"), Operand::one("sin")];
+
+    fn attrs(&self) -> Attrs {
+        if self.interleaved { vec![("interleaved", Attr::Bool(true))] } else { Vec::new() }
+    }
+
+    fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
+        Ok(Rope { interleaved: attrs.flag("interleaved")? })
+    }
+
+    fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
+        let x = operands.float(0)?;
+        operands.rank(0, 3)?;
+        let cos = operands.of_dtype(1, DType::F32)?;
+        operands.rank(1, 2)?;
+        operands.dim(1, 0, &x.shape[0])?;
+        operands.same_type(2, 1)?;
+        let fits = match (cos.shape[1].as_const(), x.shape[2].as_const()) {
+            (Some(half), Some(width)) => half.checked_mul(2).is_some_and(|rotary| rotary <= width),
+            _ => cos.shape[1].clone() * Dim::constant(2) == x.shape[2],
+        };
+        if !fits {
+            let (axis, expected) = (1, x.shape[2].floor_div(2));
+            return operands.dim(1, axis, &expected).map(|()| vec![x.clone()]);
+        }
+        Ok(vec![x.clone()])
+    }
+
+    fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+        default_work(operands, results, Dim::constant(3))
+    }
+
+    fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
+        let [x, cos, sin] = operands else { return Ok(Vec::new()) };
+        let (heads, width, half) = (x.shape[1], x.shape[2], cos.shape[1]);
+        let mut data = x.floats().to_vec();
+        for (index, head) in data.chunks_mut(width.max(1)).enumerate() {
+            let token = index / heads;
+            for pair in 0..half {
+                let (i, j) = if self.interleaved { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
+                let (c, s) = (cos.floats()[token * half + pair], sin.floats()[token * half + pair]);
+                (head[i], head[j]) = (head[i] * c - head[j] * s, head[j] * c + head[i] * s);
+            }
+        }
+        Ok(vec![Tensor::float(x.dtype, &x.shape, data)])
+    }
+}

@@ -1,0 +1,38 @@
+//! The SiLU activation.
+
+use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use crate::attr::{AttrError, AttrReader};
+use crate::reference::{self, Tensor};
+use crate::{Dim, TensorType};
+
+/// `x * sigmoid(x)`, element by element.
+///
+/// | value  | shape | dtype     |
+/// |--------|-------|-----------|
+/// | `x`    | [..]  | any float |
+/// | -> `y` | [..]  | as `x`    |
+///
+/// Source: Elfwing et al., 2017 (arXiv:1702.03118).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Silu;
+
+impl OpDef for Silu {
+    const NAME: &'static str = "silu";
+    const OPERANDS: &'static [Operand] = &[Operand::one("x")];
+
+    fn from_attrs(_: &mut AttrReader<'_>) -> Result<Self, AttrError> {
+        Ok(Silu)
+    }
+
+    fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
+        Ok(vec![operands.float(0)?.clone()])
+    }
+
+    fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+        default_work(operands, results, Dim::constant(4))
+    }
+
+    fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![reference::unary(&operands[0], reference::silu)])
+    }
+}

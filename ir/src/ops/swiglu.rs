@@ -1,0 +1,42 @@
+//! SiLU of the gate times the up projection.
+
+use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use crate::attr::{AttrError, AttrReader};
+use crate::reference::{self, Tensor};
+use crate::{Dim, TensorType};
+
+/// `silu(gate) * up`, rounded once.
+///
+/// | value  | shape   | dtype     |
+/// |--------|---------|-----------|
+/// | `gate` | [.., I] | any float |
+/// | `up`   | [.., I] | as `gate` |
+/// | -> `y` | [.., I] | as `gate` |
+///
+/// Source: Shazeer, 2020 (arXiv:2002.05202).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Swiglu;
+
+impl OpDef for Swiglu {
+    const NAME: &'static str = "swiglu";
+    const OPERANDS: &'static [Operand] = &[Operand::one("gate"), Operand::one("up")];
+
+    fn from_attrs(_: &mut AttrReader<'_>) -> Result<Self, AttrError> {
+        Ok(Swiglu)
+    }
+
+    fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
+        operands.float(0)?;
+        operands.same_type(1, 0)?;
+        Ok(vec![operands.at(0).clone()])
+    }
+
+    fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
+        default_work(operands, results, Dim::constant(5))
+    }
+
+    fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
+        let [gate, up] = operands else { return Ok(Vec::new()) };
+        Ok(vec![reference::binary(gate, up, &shapes[0], |gate, up| reference::silu(gate) * up)])
+    }
+}

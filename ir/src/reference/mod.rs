@@ -1,0 +1,41 @@
+//! The reference interpreter: every op by its definition, in f64.
+//!
+//! It is the oracle of rules, passes and kernels, and folds constants. It is not fast and not meant to be.
+
+mod interpret;
+mod sample;
+mod tensor;
+
+pub use interpret::{Rounding, interpret};
+pub use sample::Sampler;
+pub use tensor::{Data, MAX_ELEMENTS, Tensor, check_size, round_to};
+
+/// `f` of each element.
+pub fn unary(x: &Tensor, f: impl Fn(f64) -> f64) -> Tensor {
+    Tensor::float(x.dtype, &x.shape, x.floats().iter().map(|x| f(*x)).collect())
+}
+
+/// `f` of pairs of elements, the smaller operand repeated along leading axes.
+pub fn binary(a: &Tensor, b: &Tensor, shape: &[usize], f: impl Fn(f64, f64) -> f64) -> Tensor {
+    let count: usize = shape.iter().product();
+    let (left, right) = (a.floats(), b.floats());
+    let data = (0..count).map(|at| f(left[at % left.len()], right[at % right.len()])).collect();
+    Tensor::float(a.dtype, shape, data)
+}
+
+/// `x * sigmoid(x)`
+pub fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+/// Normalisation by root mean square over the innermost axis.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
+    let width = x.last().max(1);
+    let mut data = Vec::with_capacity(x.numel());
+    for row in x.floats().chunks(width) {
+        let mean_square = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
+        let scale = 1.0 / (mean_square + eps).sqrt();
+        data.extend(row.iter().zip(weight.floats()).map(|(x, weight)| x * scale * weight));
+    }
+    Tensor::float(x.dtype, &x.shape, data)
+}

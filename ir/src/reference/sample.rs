@@ -1,0 +1,185 @@
+//! Random tensors that are meaningful for the ops that read them.
+
+use std::collections::HashMap;
+
+use super::tensor::round_to;
+use super::{Tensor, check_size};
+use crate::graph::{Graph, Node, NodeKind, Value};
+use crate::ops::{Domain, EvalError};
+use crate::{DType, Symbol};
+
+/// A seeded source of random sizes and tensors; the same seed gives the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    state: u64,
+}
+
+impl Sampler {
+    /// A source for this seed.
+    pub fn new(seed: u64) -> Self {
+        Sampler { state: seed ^ 0x9e37_79b9_7f4a_7c15 }
+    }
+
+    /// The next 64 random bits (SplitMix64; Steele et al., 2014).
+    pub fn bits(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `0..bound`; 0 if `bound` is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.bits() % bound }
+    }
+
+    /// One of `items`.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
+        items.get(self.below(items.len() as u64) as usize)
+    }
+
+    /// A standard normal number.
+    pub fn normal(&mut self) -> f64 {
+        let uniform = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        let (u, v) = (uniform(self.bits()), uniform(self.bits()));
+        (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
+    }
+
+    /// A float tensor: mostly normal numbers, some rows zero, large or small.
+    pub fn floats(&mut self, dtype: DType, shape: &[usize]) -> Tensor {
+        let width = shape.last().copied().unwrap_or(1).max(1);
+        let count: usize = shape.iter().product();
+        let mut data = Vec::with_capacity(count);
+        while data.len() < count {
+            let scale = match self.below(16) {
+                0 => 0.0,
+                1 => 30.0,
+                2 => 1e-3,
+                _ => 1.0,
+            };
+            for _ in 0..width {
+                data.push(round_to(self.normal() * scale, dtype));
+            }
+        }
+        Tensor::float(dtype, shape, data)
+    }
+
+    /// A tensor for every leaf of `graph` at the given sizes, integers from the domains of the ops that read them.
+    pub fn leaves(
+        &mut self,
+        graph: &Graph,
+        sizes: &dyn Fn(&Symbol) -> Option<i64>,
+    ) -> Result<HashMap<String, Tensor>, EvalError> {
+        let mut leaves = HashMap::new();
+        let mut contexts = Vec::new();
+        for (id, node) in graph.nodes().filter(|(_, node)| matches!(node.kind, NodeKind::Leaf(_))) {
+            let value = Value { node: id, index: 0 };
+            let shape = shape_of(graph, value, sizes)?;
+            let dtype = graph.ty(value).dtype;
+            let name = node.results[0].name.clone();
+            if dtype.is_float() {
+                leaves.insert(name, self.floats(dtype, &shape));
+                continue;
+            }
+            match reader(graph, value) {
+                Some((user, Domain::ContextLen)) => contexts.push((name, user, shape)),
+                reader => {
+                    let data = self.ints(graph, reader, &shape, sizes)?;
+                    leaves.insert(name, Tensor::int(dtype, &shape, data));
+                }
+            }
+        }
+        for (name, user, shape) in contexts {
+            let data = self.context_len(graph, user, &leaves, shape[0], sizes)?;
+            leaves.insert(name, Tensor::int(DType::I32, &shape, data));
+        }
+        Ok(leaves)
+    }
+
+    fn ints(
+        &mut self,
+        graph: &Graph,
+        reader: Option<(&Node, Domain)>,
+        shape: &[usize],
+        sizes: &dyn Fn(&Symbol) -> Option<i64>,
+    ) -> Result<Vec<i64>, EvalError> {
+        let count: usize = shape.iter().product();
+        let other = |node: &Node, operand: usize| shape_of(graph, node.operands[operand], sizes);
+        Ok(match reader {
+            None | Some((_, Domain::Values | Domain::Positions | Domain::ContextLen)) => {
+                (0..count).map(|_| self.below(1000) as i64).collect()
+            }
+            Some((node, Domain::RowsOf(operand) | Domain::PagesOf(operand))) => {
+                let rows = other(node, operand)?[0] as u64;
+                (0..count).map(|_| self.below(rows) as i64).collect()
+            }
+            Some((node, Domain::SlotsOf(operand))) => {
+                let cache = other(node, operand)?;
+                let mut slots: Vec<i64> = (0..(cache[0] * cache[1]) as i64).collect();
+                for at in 0..slots.len() {
+                    let with = at + self.below((slots.len() - at) as u64) as usize;
+                    slots.swap(at, with);
+                }
+                slots.resize(count, -1);
+                slots
+            }
+            Some((node, Domain::QueryStart { tokens })) => {
+                let tokens = other(node, tokens)?[0] as u64;
+                let mut starts: Vec<i64> = (0..count).map(|_| self.below(tokens + 1) as i64).collect();
+                starts.sort_unstable();
+                if let (Some(first), true) = (starts.first_mut(), count > 0) {
+                    *first = 0;
+                }
+                if let Some(last) = starts.last_mut() {
+                    *last = tokens as i64;
+                }
+                starts
+            }
+        })
+    }
+
+    /// Contexts that hold the new tokens and fit the block table of the attention `user`.
+    fn context_len(
+        &mut self,
+        graph: &Graph,
+        user: &Node,
+        leaves: &HashMap<String, Tensor>,
+        count: usize,
+        sizes: &dyn Fn(&Symbol) -> Option<i64>,
+    ) -> Result<Vec<i64>, EvalError> {
+        let cache = shape_of(graph, user.operands[1], sizes)?;
+        let table = shape_of(graph, user.operands[3], sizes)?;
+        let capacity = (table[1] * cache[1]) as i64;
+        let starts = leaves.get(graph.value_name(user.operands[4]));
+        Ok((0..count)
+            .map(|sequence| {
+                let new = starts.map_or(0, |starts| starts.ints()[sequence + 1] - starts.ints()[sequence]);
+                new + self.below((capacity - new + 1).max(1) as u64) as i64
+            })
+            .collect())
+    }
+}
+
+/// The first user of `value` that cares about its values, and how.
+fn reader(graph: &Graph, value: Value) -> Option<(&Node, Domain)> {
+    graph.nodes().find_map(|(_, node)| {
+        let at = node.operands.iter().position(|operand| *operand == value)?;
+        let domain = node.op()?.kind().operand(at)?.domain;
+        (domain != Domain::Values).then_some((node, domain))
+    })
+}
+
+fn shape_of(
+    graph: &Graph,
+    value: Value,
+    sizes: &dyn Fn(&Symbol) -> Option<i64>,
+) -> Result<Vec<usize>, EvalError> {
+    let mut shape = Vec::new();
+    for dim in &graph.ty(value).shape {
+        shape.push(usize::try_from(dim.eval(sizes)?).map_err(|_| crate::dim::DimError::Overflow)?);
+    }
+    check_size(&shape)?;
+    Ok(shape)
+}
+

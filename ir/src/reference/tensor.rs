@@ -1,0 +1,142 @@
+//! Tensors of the reference interpreter.
+
+use half::{bf16, f16};
+
+use crate::ops::EvalError;
+use crate::{DType, TensorType};
+
+/// Most elements of a tensor that the reference interpreter computes.
+pub const MAX_ELEMENTS: u128 = 1 << 26;
+
+/// A dense tensor. Floats of every type are held as f64, integers as i64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Element type that the values stand for.
+    pub dtype: DType,
+    /// Size along each axis.
+    pub shape: Vec<usize>,
+    /// The elements, innermost axis fastest.
+    pub data: Data,
+}
+
+/// Elements of a [`Tensor`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// Of a float type.
+    Float(Vec<f64>),
+    /// Of an integer type or bool.
+    Int(Vec<i64>),
+}
+
+impl Tensor {
+    /// A float tensor.
+    pub fn float(dtype: DType, shape: &[usize], data: Vec<f64>) -> Self {
+        debug_assert!(dtype.is_float() && shape.iter().product::<usize>() == data.len());
+        Tensor { dtype, shape: shape.to_vec(), data: Data::Float(data) }
+    }
+
+    /// An integer tensor.
+    pub fn int(dtype: DType, shape: &[usize], data: Vec<i64>) -> Self {
+        debug_assert!(!dtype.is_float() && shape.iter().product::<usize>() == data.len());
+        Tensor { dtype, shape: shape.to_vec(), data: Data::Int(data) }
+    }
+
+    /// The elements as f64, whatever they are.
+    pub fn to_f64(&self) -> Vec<f64> {
+        match &self.data {
+            Data::Float(data) => data.clone(),
+            Data::Int(data) => data.iter().map(|value| *value as f64).collect(),
+        }
+    }
+
+    /// The float elements; empty if it holds integers, which the type rules exclude where this is called.
+    pub fn floats(&self) -> &[f64] {
+        match &self.data {
+            Data::Float(data) => data,
+            Data::Int(_) => &[],
+        }
+    }
+
+    /// The integer elements; empty if it holds floats, which the type rules exclude where this is called.
+    pub fn ints(&self) -> &[i64] {
+        match &self.data {
+            Data::Int(data) => data,
+            Data::Float(_) => &[],
+        }
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Size of the innermost axis; 1 for a scalar.
+    pub fn last(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Elements from one row along axis 0 to the next.
+    pub fn row(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
+    /// The same elements as another type, float elements rounded to it.
+    pub fn cast(&self, dtype: DType) -> Tensor {
+        let data = match (&self.data, dtype.is_float()) {
+            (Data::Float(data), true) => Data::Float(data.iter().map(|value| round_to(*value, dtype)).collect()),
+            (Data::Float(data), false) => Data::Int(data.iter().map(|value| *value as i64).collect()),
+            (Data::Int(data), true) => {
+                Data::Float(data.iter().map(|value| round_to(*value as f64, dtype)).collect())
+            }
+            (Data::Int(data), false) => Data::Int(data.clone()),
+        };
+        Tensor { dtype, shape: self.shape.clone(), data }
+    }
+
+    /// The elements picked by `index(position in the result)`, in a tensor of `shape`.
+    pub fn pick(&self, shape: &[usize], index: impl Fn(usize) -> usize) -> Tensor {
+        let count: usize = shape.iter().product();
+        let data = match &self.data {
+            Data::Float(data) => Data::Float((0..count).map(|at| data[index(at)]).collect()),
+            Data::Int(data) => Data::Int((0..count).map(|at| data[index(at)]).collect()),
+        };
+        Tensor { dtype: self.dtype, shape: shape.to_vec(), data }
+    }
+
+    /// Whether it is of this type at the given sizes.
+    pub fn is_of(&self, ty: &TensorType, shape: &[usize]) -> bool {
+        self.dtype == ty.dtype && self.shape == shape
+    }
+}
+
+/// `value` rounded to the nearest representable value of `dtype`, ties to even.
+pub fn round_to(value: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => f64::from(value as f32),
+        DType::F16 => f16::from_f64(value).to_f64(),
+        DType::BF16 => bf16::from_f64(value).to_f64(),
+        DType::F8E4M3 => round_to_e4m3(value),
+        DType::F64 | DType::I64 | DType::I32 | DType::I8 | DType::U8 | DType::I4 | DType::Bool => value,
+    }
+}
+
+/// OCP E4M3: 3 mantissa bits, exponents -6 to 8, greatest value 448, no infinities.
+fn round_to_e4m3(value: f64) -> f64 {
+    if value.is_nan() || value == 0.0 {
+        return value;
+    }
+    let exponent = value.abs().log2().floor().max(-6.0);
+    let quantum = 2f64.powf(exponent - 3.0);
+    let rounded = (value / quantum).round_ties_even() * quantum;
+    if rounded.abs() > 448.0 { f64::NAN } else { rounded }
+}
+
+/// Refuses shapes of more elements than the interpreter computes.
+pub fn check_size(shape: &[usize]) -> Result<(), EvalError> {
+    let count = shape.iter().try_fold(1u128, |product, size| product.checked_mul(*size as u128));
+    match count {
+        Some(count) if count <= MAX_ELEMENTS => Ok(()),
+        Some(count) => Err(EvalError::TooLarge(count)),
+        None => Err(EvalError::TooLarge(u128::MAX)),
+    }
+}

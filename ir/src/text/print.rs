@@ -1,0 +1,131 @@
+//! Printing.
+
+use std::fmt::{self, Write};
+
+use crate::graph::{Graph, Leaf, Node, NodeKind, Sink};
+use crate::module::{CacheGroup, CacheKind, Module};
+
+/// The text of a module.
+pub fn print_module(module: &Module) -> String {
+    let mut out = String::new();
+    write_module(&mut out, module).expect("writing to a string cannot fail");
+    out
+}
+
+/// The text of one function.
+pub fn print_function(graph: &Graph) -> String {
+    let mut out = String::new();
+    write_function(&mut out, graph).expect("writing to a string cannot fail");
+    out
+}
+
+fn write_module(out: &mut String, module: &Module) -> fmt::Result {
+    writeln!(out, "module {}", quote_unless_name(&module.name))?;
+    for (symbol, info) in module.symbols.iter() {
+        writeln!(out, "symbol {symbol} in {}..{} likely {}", info.min, info.max, info.likely)?;
+    }
+    for fact in module.symbols.facts() {
+        writeln!(out, "fact {} <= {}", fact.lesser, fact.greater)?;
+    }
+    for group in &module.caches {
+        write_cache(out, group)?;
+    }
+    for function in &module.functions {
+        out.push('\n');
+        write_function(out, function)?;
+    }
+    if !module.program.is_empty() {
+        out.push_str("\nprogram {\n");
+        for call in &module.program {
+            let name = module.functions.get(call.function).map_or("?", |function| function.name.as_str());
+            match call.layers.len() {
+                1 => writeln!(out, "  @{name} [{}]", call.layers.start)?,
+                _ => writeln!(out, "  @{name} [{}..{}]", call.layers.start, call.layers.end)?,
+            }
+        }
+        out.push_str("}\n");
+    }
+    Ok(())
+}
+
+fn write_cache(out: &mut String, group: &CacheGroup) -> fmt::Result {
+    let kind = match group.kind {
+        CacheKind::Full => "full".to_owned(),
+        CacheKind::Window(tokens) => format!("window {tokens}"),
+        CacheKind::Latent => "latent".to_owned(),
+    };
+    let layers: Vec<String> = group.layers.iter().map(|range| format!("{}..{}", range.start, range.end)).collect();
+    let tensors: Vec<String> = group
+        .tensors
+        .iter()
+        .map(|tensor| {
+            let row: Vec<String> = tensor.row.iter().map(u32::to_string).collect();
+            format!("{}: {}[{}]", tensor.name, tensor.dtype, row.join(", "))
+        })
+        .collect();
+    writeln!(
+        out,
+        "cache {} {kind} block {} layers [{}] {{ {} }}",
+        group.name,
+        group.block_size,
+        layers.join(", "),
+        tensors.join(", ")
+    )
+}
+
+fn write_function(out: &mut String, graph: &Graph) -> fmt::Result {
+    writeln!(out, "func @{} {{", graph.name)?;
+    for (_, node) in graph.nodes() {
+        out.push_str("  ");
+        write_node(out, graph, node)?;
+    }
+    for (sink, value) in graph.sinks() {
+        let name = graph.value_name(*value);
+        match sink {
+            Sink::State(state) => writeln!(out, "  state {state} = %{name}")?,
+            Sink::Cache(cache) => writeln!(out, "  cache {}.{} = %{name}", cache.group, cache.tensor)?,
+            Sink::Output(output) => writeln!(out, "  output {output} = %{name}")?,
+            Sink::Tap(tap) => writeln!(out, "  tap {:?} = %{name}", tap.as_str())?,
+        }
+    }
+    out.push_str("}\n");
+    Ok(())
+}
+
+fn write_node(out: &mut String, graph: &Graph, node: &Node) -> fmt::Result {
+    for (at, result) in node.results.iter().enumerate() {
+        write!(out, "{}%{}", if at > 0 { ", " } else { "" }, result.name)?;
+    }
+    out.push_str(" = ");
+    match &node.kind {
+        NodeKind::Leaf(Leaf::Input(name)) => write!(out, "input {name}")?,
+        NodeKind::Leaf(Leaf::State(name)) => write!(out, "state {name}")?,
+        NodeKind::Leaf(Leaf::Cache(cache)) => write!(out, "cache {}.{}", cache.group, cache.tensor)?,
+        NodeKind::Leaf(Leaf::Weight(template)) => write!(out, "weight {:?}", template.as_str())?,
+        NodeKind::Op(op) => {
+            out.push_str(op.kind().name());
+            for (at, operand) in node.operands.iter().enumerate() {
+                write!(out, "{} %{}", if at > 0 { "," } else { "" }, graph.value_name(*operand))?;
+            }
+            let attrs: Vec<String> = op.attrs().iter().map(|(name, attr)| format!("{name}={attr}")).collect();
+            if !attrs.is_empty() {
+                write!(out, " {{{}}}", attrs.join(", "))?;
+            }
+        }
+    }
+    for (at, result) in node.results.iter().enumerate() {
+        write!(out, "{} {}", if at > 0 { "," } else { " :" }, result.ty)?;
+    }
+    out.push('\n');
+    Ok(())
+}
+
+/// Names that the lexer reads as one word stay bare.
+fn quote_unless_name(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(bare) {
+        name.to_owned()
+    } else {
+        format!("{name:?}")
+    }
+}
