@@ -1,0 +1,22 @@
+//! What stands in a Hugging Face model directory: config, generation config, tokenizer files, weights.
+//!
+//! Configs are read strictly and brought to one spelling, whichever version of `transformers` wrote
+//! them; what the keys mean is the families' business. Nothing is executed and nothing is downloaded.
+
+mod config;
+mod dtype;
+mod fields;
+mod generation;
+mod irrelevant;
+mod json;
+mod model_dir;
+mod nearest;
+
+pub use config::HfConfig;
+pub use dtype::{UnknownTorchDType, dtype_from_checkpoint, dtype_from_name};
+pub use fields::{ConfigError, Fields, LAYERS, SIZES, TOKEN_IDS, UnreadKey};
+pub use generation::GenerationConfig;
+pub use irrelevant::why_irrelevant;
+pub use json::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH};
+pub use model_dir::{ModelDir, ModelDirError};
+pub use nearest::nearest;
