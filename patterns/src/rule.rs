@@ -1,0 +1,164 @@
+//! What a rule is, once its text is read.
+
+use mscc_ir::attr::Attr;
+use mscc_ir::ops::OpKind;
+
+/// A rewrite rule: where `matches` is found and `guards` hold, `makes` computes the same values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Unique name, that of its file.
+    pub name: String,
+    /// When it runs.
+    pub phase: Phase,
+    /// What it does, one sentence.
+    pub doc: String,
+    /// Why the right side is better.
+    pub gain: String,
+    /// Whether it changes roundings.
+    pub numerics: Numerics,
+    /// Types of the variables, for the proof and as a condition of the match.
+    pub given: Vec<Given>,
+    /// What is looked for.
+    pub shape: Shape,
+    /// Nodes looked for; the first is the anchor, each later root is bound inside an earlier clause (chain rules).
+    pub matches: Vec<Clause>,
+    /// Conditions, all of which must hold.
+    pub guards: Vec<GuardCall>,
+    /// Nodes made, operands before users.
+    pub makes: Vec<Clause>,
+    /// Which matched value equals which made value.
+    pub equals: Vec<(Output, Output)>,
+}
+
+/// When a rule runs; phases run in this order, each to saturation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Cancellation and motion of views, hoisting of what depends on weights alone.
+    Algebra,
+    /// Joining of siblings that read the same value.
+    Merge,
+    /// Fused ops.
+    Fuse,
+}
+
+/// Whether both sides round alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numerics {
+    /// Bit for bit equal.
+    Exact,
+    /// The right side rounds less often.
+    FewerRoundings,
+}
+
+/// How a rule is matched.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// One clause with a tree below it, or a chain of clauses whose later roots are bound in earlier ones.
+    Tree,
+    /// All nodes that match the one clause and agree on the variable `shared`, two or more; variables with a
+    /// star take one value for each of them.
+    Siblings {
+        /// The variable on which the nodes agree.
+        shared: String,
+    },
+}
+
+/// A variable's type: `?x: float[.., H]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    /// The variable, without `?`.
+    pub var: String,
+    /// Element types it takes.
+    pub dtype: DTypeClass,
+    /// Whether any number of leading axes comes before `axes` (written `..`). All `..` of a rule are the same axes.
+    pub leading: bool,
+    /// Sizes of the axes: names that stand for the same size throughout the rule, `_` for any, or numbers.
+    pub axes: Vec<String>,
+}
+
+/// A class of element types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DTypeClass {
+    /// Any floating-point type; each variable its own, unless `same_type` or the ops ask for equal ones.
+    Float,
+    /// Any integer type.
+    Int,
+    /// Any type.
+    Any,
+}
+
+/// `?a, ?b = (op args {attrs})`: a node and the names of its results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clause {
+    /// Names that stand for the node: a single name means its only result, or all of them, read as `?t.0`.
+    pub bind: String,
+    /// The node.
+    pub term: Term,
+}
+
+/// A node pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// Its op.
+    pub op: OpKind,
+    /// Operands in order. Optional operands that are not written must be absent.
+    pub args: Vec<Arg>,
+    /// Attributes: on the left a condition or a binding, on the right the value. Those not written must be at
+    /// their default on the left and are at their default on the right.
+    pub attrs: Vec<(String, AttrTerm)>,
+}
+
+/// An operand pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arg {
+    /// `?x`: any value, the same at each occurrence.
+    Var(String),
+    /// `?t.1`: result 1 of the node bound to `?t`.
+    Output(Output),
+    /// `?w*`: on the right of a siblings rule, the values of all siblings in order.
+    Star(String),
+    /// A nested node with one result.
+    Term(Box<Term>),
+}
+
+/// Result `index` of what is bound to `name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Output {
+    /// The name, without `?`.
+    pub name: String,
+    /// Which result; `None` for `?y*` paired with `?t.*`: the sibling's own position.
+    pub index: Option<u32>,
+}
+
+/// An attribute pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttrTerm {
+    /// A given value.
+    Value(Attr),
+    /// `?eps`: bound on the left, used on the right.
+    Var(String),
+    /// `sizes(?w*, 0)`: the sizes along axis 0 of each of the siblings' values.
+    Sizes(String, usize),
+}
+
+/// A named condition with its arguments: `same_type(?x, ?r)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuardCall {
+    /// A function of `guards.rs`.
+    pub name: String,
+    /// Variables (without `?`; a star is kept) or literals.
+    pub args: Vec<GuardArg>,
+}
+
+/// An argument of a guard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GuardArg {
+    /// A variable, one value.
+    Var(String),
+    /// All siblings' values of a variable.
+    Star(String),
+    /// A number.
+    Int(i64),
+    /// A bare word.
+    Name(String),
+}
