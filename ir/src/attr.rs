@@ -194,9 +194,7 @@ impl<'a> AttrReader<'a> {
     pub fn ints(&mut self, name: &'static str) -> Result<Vec<i64>, AttrError> {
         let attr = self.required(name)?;
         let Attr::Dims(dims) = attr else { return Err(bad(name, "a list of integers", attr)) };
-        dims.iter()
-            .map(|dim| dim.as_const().ok_or_else(|| bad(name, "a list of integers", attr)))
-            .collect()
+        dims.iter().map(|dim| dim.as_const().ok_or_else(|| bad(name, "a list of integers", attr))).collect()
     }
 
     /// Refuses attributes that nobody asked for.

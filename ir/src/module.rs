@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
-use crate::{Dim, DType, SymbolTable, TensorType};
+use crate::{DType, Dim, SymbolTable, TensorType};
 
 /// A model: one function per kind of layer, and the order in which they are called.
 ///

@@ -177,9 +177,10 @@ impl<'a> Checker<'a> {
         }
         if op.kind().effect() == Effect::Writes {
             let old = node.operands[0];
-            let read_elsewhere = users[old.node.index()].iter().any(|user| {
-                *user != id && graph.node(*user).operands.contains(&old)
-            }) || graph.sinks().iter().any(|(_, value)| *value == old)
+            let read_elsewhere = users[old.node.index()]
+                .iter()
+                .any(|user| *user != id && graph.node(*user).operands.contains(&old))
+                || graph.sinks().iter().any(|(_, value)| *value == old)
                 || node.operands[1..].contains(&old);
             if read_elsewhere {
                 self.report(graph, graph.value_name(old), Problem::Overwritten(name.to_owned()));

@@ -331,7 +331,10 @@ impl Dim {
     }
 
     fn from_atom(atom: Atom) -> Dim {
-        Dim(Repr::Poly(Arc::new(Poly { terms: vec![Term { atoms: vec![atom], coefficient: 1 }], constant: 0 })))
+        Dim(Repr::Poly(Arc::new(Poly {
+            terms: vec![Term { atoms: vec![atom], coefficient: 1 }],
+            constant: 0,
+        })))
     }
 
     fn depth(&self) -> u32 {

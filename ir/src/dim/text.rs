@@ -85,7 +85,10 @@ impl FromStr for Dim {
             Ok(dim)
         } else {
             let offset = text.len() - rest.len();
-            Err(ParseDimError { offset, reason: format!("unexpected `{}`", rest.chars().next().unwrap_or(' ')) })
+            Err(ParseDimError {
+                offset,
+                reason: format!("unexpected `{}`", rest.chars().next().unwrap_or(' ')),
+            })
         }
     }
 }
@@ -176,7 +179,9 @@ impl<'a> Parser<'a> {
             self.at += 1;
         }
         let digits = &self.text[start..self.at];
-        digits.parse().map_err(|_| ParseDimError { offset: start, reason: "number does not fit 64 bits".into() })
+        digits
+            .parse()
+            .map_err(|_| ParseDimError { offset: start, reason: "number does not fit 64 bits".into() })
     }
 
     fn name(&mut self) -> Result<Dim, ParseDimError> {
@@ -210,7 +215,8 @@ impl<'a> Parser<'a> {
                 if name == "min" { Dim::min(dims) } else { Dim::max(dims) }
             }
             _ => {
-                let reason = format!("unknown function `{name}`: expected floordiv, ceildiv, mod, min or max");
+                let reason =
+                    format!("unknown function `{name}`: expected floordiv, ceildiv, mod, min or max");
                 return Err(ParseDimError { offset: start, reason });
             }
         };

@@ -1,10 +1,10 @@
 //! A linear layer as model authors write it.
 
 use super::{Check, EvalError, OpDef, Operand, TypeError, Work};
-use crate::attr::{AttrError, AttrReader};
+use crate::attr::{AttrError, AttrReader, Attrs};
 use crate::ops::matmul;
 use crate::reference::Tensor;
-use crate::{Dim, TensorType};
+use crate::{DType, Dim, TensorType};
 
 /// `x · weightᵀ + bias`.
 ///
@@ -13,19 +13,26 @@ use crate::{Dim, TensorType};
 /// | `x`      | [.., K] | any float |                        |
 /// | `weight` | [N, K]  | any float |                        |
 /// | `bias?`  | [N]     | any float |                        |
-/// | -> `y`   | [.., N] | as `x`    | accumulated in f32     |
+/// | -> `y`   | [.., N] | `dtype`   | by default as `x`; accumulated in f32 |
 ///
 /// Exists in traces only: normalisation turns it into `matmul` and `add`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct Linear;
+pub struct Linear {
+    /// Element type of the result, if it is not `x`'s.
+    pub dtype: Option<DType>,
+}
 
 impl OpDef for Linear {
     const NAME: &'static str = "linear";
     const OPERANDS: &'static [Operand] =
         &[Operand::one("x"), Operand::one("weight"), Operand::optional("bias")];
 
-    fn from_attrs(_: &mut AttrReader<'_>) -> Result<Self, AttrError> {
-        Ok(Linear)
+    fn attrs(&self) -> Attrs {
+        matmul::dtype_attr(self.dtype).into_iter().collect()
+    }
+
+    fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
+        Ok(Linear { dtype: matmul::read_dtype(attrs)? })
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
@@ -38,7 +45,7 @@ impl OpDef for Linear {
         matmul::check_bias(&operands, &width)?;
         let mut shape = x.leading().to_vec();
         shape.push(width);
-        Ok(vec![TensorType::new(x.dtype, shape)])
+        Ok(vec![TensorType::new(self.dtype.unwrap_or(x.dtype), shape)])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
@@ -46,6 +53,7 @@ impl OpDef for Linear {
     }
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
-        Ok(vec![matmul::eval(&operands[0], &operands[1], operands.get(2), true, &shapes[0])])
+        let dtype = self.dtype.unwrap_or(operands[0].dtype);
+        Ok(vec![matmul::eval(&operands[0], &operands[1], operands.get(2), true, dtype, &shapes[0])])
     }
 }

@@ -1,9 +1,9 @@
 //! Matrix product.
 
 use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
-use crate::attr::{Attr, AttrError, AttrReader, Attrs};
+use crate::attr::{Attr, AttrError, AttrReader, Attrs, bad};
 use crate::reference::Tensor;
-use crate::{Dim, TensorType};
+use crate::{DType, Dim, TensorType};
 
 /// `a · b + bias`, accumulated in f32 and rounded once.
 ///
@@ -13,13 +13,15 @@ use crate::{Dim, TensorType};
 /// | `b`     | [K, N], [N, K] if `trans_b`  | any float | shared by all leading axes, or    |
 /// |         | [.., K, N], [.., N, K]       |           | with `a`'s leading axes           |
 /// | `bias?` | [N]                          | any float |                                   |
-/// | -> `y`  | [.., M, N]                   | as `a`    |                                   |
+/// | -> `y`  | [.., M, N]                   | `dtype`   | by default as `a`                 |
 ///
 /// Errors: `K` or the leading axes differ; `bias` is not `[N]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Matmul {
     /// Whether `b` is given as [N, K], as checkpoints store linear weights.
     pub trans_b: bool,
+    /// Element type of the result, if it is not `a`'s.
+    pub dtype: Option<DType>,
 }
 
 impl OpDef for Matmul {
@@ -27,11 +29,12 @@ impl OpDef for Matmul {
     const OPERANDS: &'static [Operand] = &[Operand::one("a"), Operand::one("b"), Operand::optional("bias")];
 
     fn attrs(&self) -> Attrs {
-        if self.trans_b { vec![("trans_b", Attr::Bool(true))] } else { Vec::new() }
+        let trans_b = self.trans_b.then_some(("trans_b", Attr::Bool(true)));
+        trans_b.into_iter().chain(dtype_attr(self.dtype)).collect()
     }
 
     fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
-        Ok(Matmul { trans_b: attrs.flag("trans_b")? })
+        Ok(Matmul { trans_b: attrs.flag("trans_b")?, dtype: read_dtype(attrs)? })
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
@@ -51,7 +54,7 @@ impl OpDef for Matmul {
         check_bias(&operands, &width)?;
         let mut shape = a.leading().to_vec();
         shape.push(width);
-        Ok(vec![TensorType::new(a.dtype, shape)])
+        Ok(vec![TensorType::new(self.dtype.unwrap_or(a.dtype), shape)])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
@@ -59,7 +62,26 @@ impl OpDef for Matmul {
     }
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
-        Ok(vec![eval(&operands[0], &operands[1], operands.get(2), self.trans_b, &shapes[0])])
+        let dtype = self.dtype.unwrap_or(operands[0].dtype);
+        Ok(vec![eval(&operands[0], &operands[1], operands.get(2), self.trans_b, dtype, &shapes[0])])
+    }
+}
+
+/// The attribute `dtype`, if it is not the default.
+pub(super) fn dtype_attr(dtype: Option<DType>) -> Option<(&'static str, Attr)> {
+    dtype.map(|dtype| ("dtype", Attr::Name(dtype.name().to_owned())))
+}
+
+/// Reads the attribute `dtype`: a float type, if given.
+pub(super) fn read_dtype(attrs: &mut AttrReader<'_>) -> Result<Option<DType>, AttrError> {
+    let Some(attr) = attrs.optional("dtype") else { return Ok(None) };
+    let dtype: Option<DType> = match attr {
+        Attr::Name(name) => name.parse().ok(),
+        Attr::Bool(_) | Attr::Int(_) | Attr::Float(_) | Attr::Dims(_) => None,
+    };
+    match dtype {
+        Some(dtype) if dtype.is_float() => Ok(Some(dtype)),
+        Some(_) | None => Err(bad("dtype", "a float dtype", attr)),
     }
 }
 
@@ -73,7 +95,14 @@ pub(super) fn check_bias(operands: &Check<'_>, width: &Dim) -> Result<(), TypeEr
 }
 
 /// The product by definition.
-pub(super) fn eval(a: &Tensor, b: &Tensor, bias: Option<&Tensor>, trans_b: bool, shape: &[usize]) -> Tensor {
+pub(super) fn eval(
+    a: &Tensor,
+    b: &Tensor,
+    bias: Option<&Tensor>,
+    trans_b: bool,
+    dtype: DType,
+    shape: &[usize],
+) -> Tensor {
     let (k, n) = (a.last(), shape.last().copied().unwrap_or(1));
     let rows: usize = shape.iter().rev().skip(1).product();
     let batches: usize = b.shape.iter().rev().skip(2).product();
@@ -88,5 +117,5 @@ pub(super) fn eval(a: &Tensor, b: &Tensor, bias: Option<&Tensor>, trans_b: bool,
             data.push(product + bias.map_or(0.0, |bias| bias.floats()[column]));
         }
     }
-    Tensor::float(a.dtype, shape, data)
+    Tensor::float(dtype, shape, data)
 }

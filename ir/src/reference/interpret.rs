@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::tensor::check_size;
 use super::Tensor;
+use super::tensor::check_size;
 use crate::graph::{Graph, NodeKind, Value};
 use crate::ops::EvalError;
 use crate::{Symbol, TensorType};
@@ -43,7 +43,8 @@ pub fn interpret(
                 vec![tensor.clone()]
             }
             NodeKind::Op(op) => {
-                let operands: Vec<Tensor> = node.operands.iter().map(|operand| values[operand].clone()).collect();
+                let operands: Vec<Tensor> =
+                    node.operands.iter().map(|operand| values[operand].clone()).collect();
                 op.eval(&operands, &shapes)?
             }
         };

@@ -182,4 +182,3 @@ fn shape_of(
     check_size(&shape)?;
     Ok(shape)
 }
-

@@ -83,7 +83,9 @@ impl Tensor {
     /// The same elements as another type, float elements rounded to it.
     pub fn cast(&self, dtype: DType) -> Tensor {
         let data = match (&self.data, dtype.is_float()) {
-            (Data::Float(data), true) => Data::Float(data.iter().map(|value| round_to(*value, dtype)).collect()),
+            (Data::Float(data), true) => {
+                Data::Float(data.iter().map(|value| round_to(*value, dtype)).collect())
+            }
             (Data::Float(data), false) => Data::Int(data.iter().map(|value| *value as i64).collect()),
             (Data::Int(data), true) => {
                 Data::Float(data.iter().map(|value| round_to(*value as f64, dtype)).collect())

@@ -145,11 +145,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The rest of `\u{..}`.
-    fn unicode_escape(
-        &self,
-        chars: &mut std::str::CharIndices<'_>,
-        at: usize,
-    ) -> Result<char, ParseError> {
+    fn unicode_escape(&self, chars: &mut std::str::CharIndices<'_>, at: usize) -> Result<char, ParseError> {
         let bad = || self.error_at(at, "bad unicode escape");
         let ('{', mut code) = (chars.next().ok_or_else(bad)?.1, 0u32) else { return Err(bad()) };
         for _ in 0..7 {

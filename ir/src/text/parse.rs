@@ -156,7 +156,8 @@ impl<'a> Parser<'a> {
     fn dtype(&mut self) -> Result<DType, ParseError> {
         let place = self.lexer.place();
         let word = self.lexer.word()?;
-        word.parse().map_err(|error: crate::dtype::UnknownDType| self.lexer.error_at(place, error.to_string()))
+        word.parse()
+            .map_err(|error: crate::dtype::UnknownDType| self.lexer.error_at(place, error.to_string()))
     }
 
     fn tensor_type(&mut self) -> Result<TensorType, ParseError> {
@@ -184,7 +185,9 @@ impl<'a> Parser<'a> {
     fn value(&mut self, graph: &Graph) -> Result<Value, ParseError> {
         let place = self.lexer.place();
         let name = self.lexer.value_name()?;
-        graph.by_name(name).ok_or_else(|| self.lexer.error_at(place, format!("`%{name}` is not defined above")))
+        graph
+            .by_name(name)
+            .ok_or_else(|| self.lexer.error_at(place, format!("`%{name}` is not defined above")))
     }
 
     fn cache_ref(&mut self) -> Result<CacheRef, ParseError> {
@@ -255,11 +258,11 @@ impl<'a> Parser<'a> {
         let op = kind
             .with_attrs(&attrs)
             .map_err(|error| self.lexer.error_at(place, format!("`{}`: {error}", kind.name())))?;
-        let results = graph
-            .op(op, &operands, names)
-            .map_err(|error| self.lexer.error_at(place, error.to_string()))?;
+        let results =
+            graph.op(op, &operands, names).map_err(|error| self.lexer.error_at(place, error.to_string()))?;
         if results.len() != names.len() {
-            let reason = format!("`{}` gives {} values, {} are named", kind.name(), results.len(), names.len());
+            let reason =
+                format!("`{}` gives {} values, {} are named", kind.name(), results.len(), names.len());
             return Err(self.lexer.error_at(place, reason));
         }
         if self.lexer.eat(":") {
@@ -346,8 +349,9 @@ impl<'a> Parser<'a> {
             let place = self.lexer.place();
             let name = self.lexer.word()?;
             let function = self.module.functions.iter().position(|function| function.name == name);
-            let function = function
-                .ok_or_else(|| self.lexer.error_at(place, format!("function `@{name}` is not defined above")))?;
+            let function = function.ok_or_else(|| {
+                self.lexer.error_at(place, format!("function `@{name}` is not defined above"))
+            })?;
             self.lexer.expect("[")?;
             let layers = self.layer_range()?;
             self.lexer.expect("]")?;

@@ -54,7 +54,8 @@ fn write_cache(out: &mut String, group: &CacheGroup) -> fmt::Result {
         CacheKind::Window(tokens) => format!("window {tokens}"),
         CacheKind::Latent => "latent".to_owned(),
     };
-    let layers: Vec<String> = group.layers.iter().map(|range| format!("{}..{}", range.start, range.end)).collect();
+    let layers: Vec<String> =
+        group.layers.iter().map(|range| format!("{}..{}", range.start, range.end)).collect();
     let tensors: Vec<String> = group
         .tensors
         .iter()
