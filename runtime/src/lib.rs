@@ -1,2 +1,3 @@
 //! Runtime of mscc.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 pub mod device;

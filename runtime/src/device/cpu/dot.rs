@@ -3,6 +3,9 @@
 //! Each element of a tile has one vector accumulator. Its lanes run along K, step by step in one order; the
 //! tail of K is one more step whose missing lanes are zero; the lanes are summed by one fixed tree. A tile's
 //! shape decides only which elements share loads, so every shape gives the same bits.
+//!
+//! Addresses are computed by `wrapping_add`, because `add` checks itself in builds with debug assertions,
+//! which here would cost more than the arithmetic.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -107,7 +110,7 @@ impl Product for Bf16Pairs {
     }
     #[inline(always)]
     unsafe fn x(self, p: *const half::bf16) -> __m512i {
-        _mm512_loadu_si512(p.cast())
+        _mm512_maskz_loadu_epi16(!0, p.cast())
     }
     #[inline(always)]
     unsafe fn x_n(self, p: *const half::bf16, n: usize) -> __m512i {
@@ -150,7 +153,7 @@ pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
     let s = p.simd();
     let zero = s.splat(0.0);
     let mut sums = [[zero; TILE_COLUMNS]; M];
-    let w = [w, w.add(w_stride), w.add(2 * w_stride), w.add(3 * w_stride)];
+    let w = [w, w.wrapping_add(w_stride), w.wrapping_add(2 * w_stride), w.wrapping_add(3 * w_stride)];
     let mut i = 0;
     while i + P::STEP <= k {
         if PREFETCH {
@@ -158,9 +161,9 @@ pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
                 prefetch(row.wrapping_add(PREFETCH_ROWS * w_stride + i));
             }
         }
-        let wv = [p.w(w[0].add(i)), p.w(w[1].add(i)), p.w(w[2].add(i)), p.w(w[3].add(i))];
+        let wv = [p.w(w[0].wrapping_add(i)), p.w(w[1].wrapping_add(i)), p.w(w[2].wrapping_add(i)), p.w(w[3].wrapping_add(i))];
         for (m, row) in sums.iter_mut().enumerate() {
-            let xv = p.x(x.add(m * x_stride + i));
+            let xv = p.x(x.wrapping_add(m * x_stride + i));
             for n in 0..TILE_COLUMNS {
                 row[n] = p.step(xv, wv[n], row[n]);
             }
@@ -169,9 +172,9 @@ pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
     }
     if i < k {
         let n = k - i;
-        let wv = [p.w_n(w[0].add(i), n), p.w_n(w[1].add(i), n), p.w_n(w[2].add(i), n), p.w_n(w[3].add(i), n)];
+        let wv = [p.w_n(w[0].wrapping_add(i), n), p.w_n(w[1].wrapping_add(i), n), p.w_n(w[2].wrapping_add(i), n), p.w_n(w[3].wrapping_add(i), n)];
         for (m, row) in sums.iter_mut().enumerate() {
-            let xv = p.x_n(x.add(m * x_stride + i), n);
+            let xv = p.x_n(x.wrapping_add(m * x_stride + i), n);
             for n in 0..TILE_COLUMNS {
                 row[n] = p.step(xv, wv[n], row[n]);
             }
@@ -200,16 +203,16 @@ pub(crate) unsafe fn column<P: Product, const M: usize>(
     let mut sums = [s.splat(0.0); M];
     let mut i = 0;
     while i + P::STEP <= k {
-        let wv = p.w(w.add(i));
+        let wv = p.w(w.wrapping_add(i));
         for (m, sum) in sums.iter_mut().enumerate() {
-            *sum = p.step(p.x(x.add(m * x_stride + i)), wv, *sum);
+            *sum = p.step(p.x(x.wrapping_add(m * x_stride + i)), wv, *sum);
         }
         i += P::STEP;
     }
     if i < k {
-        let wv = p.w_n(w.add(i), k - i);
+        let wv = p.w_n(w.wrapping_add(i), k - i);
         for (m, sum) in sums.iter_mut().enumerate() {
-            *sum = p.step(p.x_n(x.add(m * x_stride + i), k - i), wv, *sum);
+            *sum = p.step(p.x_n(x.wrapping_add(m * x_stride + i), k - i), wv, *sum);
         }
     }
     let mut out = [0.0; M];
@@ -272,14 +275,14 @@ unsafe fn rows<P: Product, O: Sink, const M: usize, const PREFETCH: bool>(
 ) {
     let mut j = 0;
     while j + TILE_COLUMNS <= n {
-        let values = tile::<P, M, PREFETCH>(p, x, x_stride, w.add(j * w_stride), w_stride, k);
+        let values = tile::<P, M, PREFETCH>(p, x, x_stride, w.wrapping_add(j * w_stride), w_stride, k);
         for (m, values) in values.into_iter().enumerate() {
             out.quad(m, j, values);
         }
         j += TILE_COLUMNS;
     }
     while j < n {
-        let values = column::<P, M>(p, x, x_stride, w.add(j * w_stride), k);
+        let values = column::<P, M>(p, x, x_stride, w.wrapping_add(j * w_stride), k);
         for (m, value) in values.into_iter().enumerate() {
             out.single(m, j, value);
         }

@@ -27,8 +27,8 @@ pub enum KernelError {
         /// What they have to be, with symbolic dims.
         expected: &'static str,
     },
-    /// A last dimension with gaps, where the kernel reads whole vectors.
-    #[error("`{kernel}`: the last dimension of `{value}` must have stride 1")]
+    /// Gaps where the kernel reads whole vectors or rows.
+    #[error("`{kernel}`: the rows of `{value}` must be without gaps")]
     Layout {
         /// The kernel.
         kernel: &'static str,
@@ -36,16 +36,30 @@ pub enum KernelError {
         value: &'static str,
     },
     /// A number of operands or results that the kernel does not have.
-    #[error("`{kernel}` has {expected}, got {operands} operands and {results} results")]
+    #[error("`{kernel}` got {operands} operands and {results} results")]
     Arity {
         /// The kernel.
         kernel: &'static str,
-        /// What it takes and gives.
-        expected: &'static str,
         /// Operands given.
         operands: usize,
         /// Results given.
         results: usize,
+    },
+    /// Attributes that the operands and results do not fit.
+    #[error("`{kernel}`: operands or results do not fit {attribute}")]
+    Attribute {
+        /// The kernel.
+        kernel: &'static str,
+        /// The attribute.
+        attribute: &'static str,
+    },
+    /// A result that has to be an operand's memory and is not.
+    #[error("`{kernel}`: the result must be the memory of `{value}`")]
+    NotInPlace {
+        /// The kernel.
+        kernel: &'static str,
+        /// The operand.
+        value: &'static str,
     },
     /// An index outside what it points into.
     #[error("`{kernel}`: `{value}`[{position}] is {got}, outside 0..{limit}")]
@@ -65,7 +79,7 @@ pub enum KernelError {
     #[error("the CPU has no kernel for op `{op}`")]
     Unknown {
         /// The op's name.
-        op: String,
+        op: &'static str,
     },
     /// A task panicked: a bug of ours.
     #[error("a kernel task panicked: {message}")]

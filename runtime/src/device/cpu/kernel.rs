@@ -118,4 +118,21 @@ impl Check {
         }
         Err(KernelError::Layout { kernel: self.0, value })
     }
+
+    pub(crate) fn gapless(&self, value: &'static str, view: &View) -> Result<(), KernelError> {
+        self.gapless_rows(value, view, 0)
+    }
+
+    /// The dimensions from `axis` on lie without gaps.
+    pub(crate) fn gapless_rows(
+        &self,
+        value: &'static str,
+        view: &View,
+        axis: usize,
+    ) -> Result<(), KernelError> {
+        if view.is_contiguous_from(axis) {
+            return Ok(());
+        }
+        Err(KernelError::Layout { kernel: self.0, value })
+    }
 }

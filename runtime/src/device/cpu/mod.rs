@@ -9,19 +9,44 @@
 #![allow(unsafe_code, reason = "kernels work on raw, already checked memory")]
 #![allow(unsafe_op_in_unsafe_fn, reason = "an unsafe kernel function is unsafe from end to end")]
 
+mod attention;
+mod binary;
+mod cache_write;
+mod copy;
 mod dot;
 mod element;
 mod error;
+mod gather;
+mod grid;
 mod isa;
 mod kernel;
+mod layer_norm;
 mod math;
-pub mod matmul;
+mod matmul;
 mod pool;
+mod rms_norm;
+mod rope;
 mod simd;
+mod softmax;
+pub mod table;
+#[cfg(test)]
+mod testing;
+mod unary;
 mod view;
 
+pub use attention::Attention;
+pub use binary::{Binary, BinaryFunction};
+pub use cache_write::CacheWrite;
+pub use copy::Copy;
 pub use error::KernelError;
+pub use gather::Gather;
 pub use isa::Isa;
 pub use kernel::{Kernel, Split, launch};
+pub use layer_norm::LayerNorm;
+pub use matmul::Matmul;
 pub use pool::{Pool, Scratch, Task, TaskResult};
+pub use rms_norm::{AddRmsNorm, RmsNorm};
+pub use rope::{Rope, RopeTable};
+pub use softmax::Softmax;
+pub use unary::{Unary, UnaryFunction};
 pub use view::{Dims, View};

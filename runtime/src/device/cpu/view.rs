@@ -30,8 +30,10 @@ impl View {
     ///
     /// # Safety
     /// Every element that `dims` and `strides` reach lies in one live allocation, for as long as the view
-    /// and its clones are used; `ptr` is aligned to the element; the memory is initialised, and writable if
-    /// the view is used as a result. `dims` and `strides` have the same length.
+    /// and its clones are used; `ptr` is aligned to the element; the memory is initialised. `dims` and
+    /// `strides` have the same length and their products fit `usize`. If the view is used as a result, no two
+    /// positions are one element, the memory is writable, nobody else touches it while a kernel runs, and it
+    /// overlaps no operand unless the kernel says that it may be that operand.
     pub unsafe fn new(ptr: *mut u8, dtype: DType, dims: &[usize], strides: &[usize]) -> View {
         debug_assert_eq!(dims.len(), strides.len());
         debug_assert!(dtype.bytes().is_some_and(|bytes| ptr.addr().is_multiple_of(bytes)));
@@ -91,12 +93,58 @@ impl View {
 
     /// Whether the view is row-major without gaps.
     pub fn is_contiguous(&self) -> bool {
-        let mut expected = 1;
-        self.dims.iter().zip(&self.strides).rev().all(|(&dim, &stride)| {
-            let fits = dim <= 1 || stride == expected;
-            expected *= dim.max(1);
-            fits
-        })
+        self.is_contiguous_from(0)
+    }
+
+    /// The view repeated to larger sizes: dims are aligned at the end, missing ones and those of size 1
+    /// repeat. `None` if another size differs.
+    pub fn broadcast(&self, dims: &[usize]) -> Option<View> {
+        let missing = dims.len().checked_sub(self.rank())?;
+        let mut strides: Dims = smallvec::smallvec![0; dims.len()];
+        for (i, (&dim, &stride)) in self.dims.iter().zip(&self.strides).enumerate() {
+            let target = dims[missing + i];
+            if dim == target {
+                strides[missing + i] = stride;
+            } else if dim != 1 {
+                return None;
+            }
+        }
+        Some(View { ptr: self.ptr, dtype: self.dtype, dims: dims.into(), strides })
+    }
+
+    /// The part `start..start + size` of a dimension; `None` if it reaches beyond.
+    pub fn slice(&self, axis: usize, start: usize, size: usize) -> Option<View> {
+        if start.checked_add(size)? > *self.dims.get(axis)? {
+            return None;
+        }
+        let mut part = self.clone();
+        part.dims[axis] = size;
+        if size > 0 {
+            part.ptr = self.ptr.wrapping_add(start * self.strides[axis] * self.element_bytes());
+        }
+        Some(part)
+    }
+
+    /// The view with its dimensions in another order; `None` if `order` does not name each once.
+    pub fn permute(&self, order: impl IntoIterator<Item = usize>) -> Option<View> {
+        let mut seen: SmallVec<[bool; 8]> = smallvec::smallvec![false; self.rank()];
+        let (mut dims, mut strides) = (Dims::new(), Dims::new());
+        for axis in order {
+            if std::mem::replace(seen.get_mut(axis)?, true) {
+                return None;
+            }
+            dims.push(self.dims[axis]);
+            strides.push(self.strides[axis]);
+        }
+        (dims.len() == self.rank()).then_some(View { ptr: self.ptr, dtype: self.dtype, dims, strides })
+    }
+
+    /// A gapless view under other sizes; `None` if it has gaps or the numbers of elements differ.
+    pub fn reshape(&self, dims: &[usize]) -> Option<View> {
+        if !self.is_contiguous() || dims.iter().product::<usize>() != self.len() {
+            return None;
+        }
+        Some(View { ptr: self.ptr, dtype: self.dtype, dims: dims.into(), strides: row_major(dims) })
     }
 
     /// Bytes of an element.
@@ -121,6 +169,22 @@ impl View {
     pub(crate) fn outer(&self, inner: usize) -> Outer {
         let n = self.rank().saturating_sub(inner);
         Outer::new(&self.dims[..n], &self.strides[..n])
+    }
+
+    /// The dimensions between the first `from` and the last one, as one sequence of offsets.
+    pub(crate) fn slice_outer(&self, from: usize) -> Outer {
+        let to = self.rank().saturating_sub(1).max(from);
+        Outer::new(&self.dims[from..to], &self.strides[from..to])
+    }
+
+    /// Whether the dimensions from `axis` on are row-major without gaps.
+    pub(crate) fn is_contiguous_from(&self, axis: usize) -> bool {
+        let mut expected = 1;
+        self.dims[axis..].iter().zip(&self.strides[axis..]).rev().all(|(&dim, &stride)| {
+            let fits = dim <= 1 || stride == expected;
+            expected *= dim.max(1);
+            fits
+        })
     }
 }
 

@@ -159,10 +159,14 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_f32(self, p: *const f32) -> __m256 {
-        _mm256_loadu_ps(p)
+        // `lddqu` and not `loadu`, which copies through memory in builds with debug assertions.
+        _mm256_castsi256_ps(_mm256_lddqu_si256(p.cast()))
     }
     #[inline(always)]
     unsafe fn load_f32_n(self, p: *const f32, n: usize) -> __m256 {
+        if n == LANES {
+            return self.load_f32(p);
+        }
         let mut buffer = [0.0f32; LANES];
         std::ptr::copy_nonoverlapping(p, buffer.as_mut_ptr(), n);
         _mm256_loadu_ps(buffer.as_ptr())
@@ -173,17 +177,23 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_f32_n(self, p: *mut f32, v: __m256, n: usize) {
+        if n == LANES {
+            return self.store_f32(p, v);
+        }
         let mut buffer = [0.0f32; LANES];
         _mm256_storeu_ps(buffer.as_mut_ptr(), v);
         std::ptr::copy_nonoverlapping(buffer.as_ptr(), p, n);
     }
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> __m256 {
-        let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+        let wide = _mm256_cvtepu16_epi32(_mm_lddqu_si128(p.cast()));
         _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))
     }
     #[inline(always)]
     unsafe fn load_bf16_n(self, p: *const u16, n: usize) -> __m256 {
+        if n == LANES {
+            return self.load_bf16(p);
+        }
         let mut buffer = [0u16; LANES];
         std::ptr::copy_nonoverlapping(p, buffer.as_mut_ptr(), n);
         self.load_bf16(buffer.as_ptr())
@@ -196,16 +206,22 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_bf16_n(self, p: *mut u16, v: __m256, n: usize) {
+        if n == LANES {
+            return self.store_bf16(p, v);
+        }
         let mut buffer = [0u16; LANES];
         self.store_bf16(buffer.as_mut_ptr(), v);
         std::ptr::copy_nonoverlapping(buffer.as_ptr(), p, n);
     }
     #[inline(always)]
     unsafe fn load_f16(self, p: *const u16) -> __m256 {
-        _mm256_cvtph_ps(_mm_loadu_si128(p.cast()))
+        _mm256_cvtph_ps(_mm_lddqu_si128(p.cast()))
     }
     #[inline(always)]
     unsafe fn load_f16_n(self, p: *const u16, n: usize) -> __m256 {
+        if n == LANES {
+            return self.load_f16(p);
+        }
         let mut buffer = [0u16; LANES];
         std::ptr::copy_nonoverlapping(p, buffer.as_mut_ptr(), n);
         self.load_f16(buffer.as_ptr())
@@ -216,6 +232,9 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_f16_n(self, p: *mut u16, v: __m256, n: usize) {
+        if n == LANES {
+            return self.store_f16(p, v);
+        }
         let mut buffer = [0u16; LANES];
         self.store_f16(buffer.as_mut_ptr(), v);
         std::ptr::copy_nonoverlapping(buffer.as_ptr(), p, n);

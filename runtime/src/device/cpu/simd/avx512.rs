@@ -19,6 +19,10 @@ impl Avx512 {
 
 const LANES: usize = 16;
 
+/// All lanes. Whole vectors too go through the masked forms, which compile to plain moves: the unmasked ones
+/// copy through memory, with a check, in builds with debug assertions.
+const ALL: __mmask16 = !0;
+
 #[inline(always)]
 fn mask(n: usize) -> __mmask16 {
     debug_assert!(n <= LANES);
@@ -159,7 +163,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load_f32(self, p: *const f32) -> __m512 {
-        _mm512_loadu_ps(p)
+        _mm512_maskz_loadu_ps(ALL, p)
     }
     #[inline(always)]
     unsafe fn load_f32_n(self, p: *const f32, n: usize) -> __m512 {
@@ -167,7 +171,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn store_f32(self, p: *mut f32, v: __m512) {
-        _mm512_storeu_ps(p, v);
+        _mm512_mask_storeu_ps(p, ALL, v);
     }
     #[inline(always)]
     unsafe fn store_f32_n(self, p: *mut f32, v: __m512, n: usize) {
@@ -175,7 +179,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> __m512 {
-        widen_bf16(_mm256_loadu_si256(p.cast()))
+        widen_bf16(_mm256_maskz_loadu_epi16(ALL, p.cast()))
     }
     #[inline(always)]
     unsafe fn load_bf16_n(self, p: *const u16, n: usize) -> __m512 {
@@ -183,7 +187,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: __m512) {
-        _mm256_storeu_si256(p.cast(), round_bf16(v));
+        _mm256_mask_storeu_epi16(p.cast(), ALL, round_bf16(v));
     }
     #[inline(always)]
     unsafe fn store_bf16_n(self, p: *mut u16, v: __m512, n: usize) {
@@ -191,7 +195,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn load_f16(self, p: *const u16) -> __m512 {
-        _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))
+        _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(ALL, p.cast()))
     }
     #[inline(always)]
     unsafe fn load_f16_n(self, p: *const u16, n: usize) -> __m512 {
@@ -199,7 +203,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn store_f16(self, p: *mut u16, v: __m512) {
-        _mm256_storeu_si256(p.cast(), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+        _mm256_mask_storeu_epi16(p.cast(), ALL, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
     }
     #[inline(always)]
     unsafe fn store_f16_n(self, p: *mut u16, v: __m512, n: usize) {

@@ -125,6 +125,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_f32_n(self, p: *const f32, n: usize) -> V {
+        if n == LANES {
+            return self.load_f32(p);
+        }
         lanes!(i => if i < n { *p.add(i) } else { 0.0 })
     }
     #[inline(always)]
@@ -143,6 +146,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_bf16_n(self, p: *const u16, n: usize) -> V {
+        if n == LANES {
+            return self.load_bf16(p);
+        }
         lanes!(i => if i < n { f32::from_bits(u32::from(*p.add(i)) << 16) } else { 0.0 })
     }
     #[inline(always)]
@@ -161,6 +167,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_f16_n(self, p: *const u16, n: usize) -> V {
+        if n == LANES {
+            return self.load_f16(p);
+        }
         lanes!(i => if i < n { f16::from_bits(*p.add(i)).to_f32() } else { 0.0 })
     }
     #[inline(always)]

@@ -1,0 +1,480 @@
+//! Attention over the paged cache.
+
+use std::marker::PhantomData;
+
+use mscc_ir::DType;
+
+use super::dot::{Sink, TILE_COLUMNS, Widened, block};
+use super::element::{Element, is_compute_float, with_float};
+use super::error::KernelError;
+use super::isa::{Body, Isa};
+use super::kernel::{Check, Kernel, Split};
+use super::math::{exp, tanh};
+use super::pool::{Scratch, TaskResult};
+use super::simd::Simd;
+use super::view::View;
+
+/// Each new token attends to its sequence's cached tokens up to itself.
+///
+/// | value         | shape             | dtype                                           |
+/// |---------------|-------------------|-------------------------------------------------|
+/// | `q`           | [T, N, D]         | f32, bf16, f16; D contiguous                    |
+/// | `k_cache`     | [P, block, K, D]  | f32, bf16, f16; D contiguous                    |
+/// | `v_cache`     | [P, block, K, Dv] | as `k_cache`; Dv contiguous                     |
+/// | `block_table` | [B, M]            | i32; rows contiguous; only pages in sight are read |
+/// | `query_start` | [B+1]             | i32; gapless                                    |
+/// | `context_len` | [B]               | i32; gapless                                    |
+/// | -> `y`        | [T, N, Dv]        | as `q`; Dv contiguous                           |
+///
+/// Query t of sequence b stands at `context_len[b] - query_start[b + 1] + t`; it sees keys up to there, at
+/// most `window` of them. Query head h reads key head `h / (N / K)`. Scores are f32, times `scale`, then
+/// `cap * tanh(score / cap)` with a `soft_cap`.
+///
+/// Softmax is taken online over tiles of 64 keys that begin at multiples of 64 of the absolute position,
+/// whatever the block size: a row's bits do not depend on the chunking, on the pages or on other sequences.
+///
+/// Errors: [`KernelError::Index`] for a page beyond the cache, a context longer than its pages or shorter
+/// than its new tokens, or query starts that do not rise from 0 to at most T.
+/// Source: Milakov and Gimelshein, 2018 (arXiv:1805.02867) for the online softmax.
+pub struct Attention<'a> {
+    /// Queries.
+    pub q: &'a View,
+    /// Pages of keys.
+    pub k_cache: &'a View,
+    /// Pages of values.
+    pub v_cache: &'a View,
+    /// Pages of each sequence.
+    pub block_table: &'a View,
+    /// Where each sequence's new tokens start.
+    pub query_start: &'a View,
+    /// Tokens of each sequence, the new included.
+    pub context_len: &'a View,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// How many keys a query sees at most, itself included.
+    pub window: Option<usize>,
+    /// Bound of the scores.
+    pub soft_cap: Option<f32>,
+    /// Result.
+    pub y: &'a View,
+}
+
+/// Keys of a tile; a multiple of every vector length.
+const TILE_KEYS: usize = 64;
+/// Rows (queries times heads of a group) that share the keys of a task.
+const TASK_ROWS: usize = 64;
+
+impl Attention<'_> {
+    fn group(&self) -> usize {
+        self.q.dims()[1] / self.k_cache.dims()[2].max(1)
+    }
+
+    fn index_error(&self, value: &'static str, position: usize, got: i64, limit: usize) -> KernelError {
+        KernelError::Index { kernel: "attention", value, position, got, limit }
+    }
+
+    /// The task's sequence and queries; `None` for a task that the lengths left without work.
+    ///
+    /// The number of tasks depends on sizes only: `rows` queries a task make at most `T / rows + B` pieces.
+    unsafe fn piece(&self, split: Split, task: usize) -> Result<Option<Piece>, KernelError> {
+        let starts = self.query_start.as_ptr::<i32>();
+        let tokens = self.q.dims()[0];
+        let start_at = |index: usize| {
+            let got = *starts.add(index);
+            let start = usize::try_from(got).ok().filter(|start| *start <= tokens);
+            start.ok_or_else(|| self.index_error("query_start", index, i64::from(got), tokens + 1))
+        };
+        let mut left = task;
+        let mut start = start_at(0)?;
+        for sequence in 0..self.context_len.len() {
+            let end = start_at(sequence + 1)?;
+            let Some(new) = end.checked_sub(start) else {
+                return Err(self.index_error("query_start", sequence + 1, end as i64, tokens + 1));
+            };
+            let pieces = new.div_ceil(split.rows);
+            if left < pieces {
+                let first = start + left * split.rows;
+                let queries = split.rows.min(end - first);
+                let got = *self.context_len.as_ptr::<i32>().add(sequence);
+                let room = self.block_table.dims()[1] * self.k_cache.dims()[1];
+                let context = usize::try_from(got).ok().filter(|context| (new..=room).contains(context));
+                let context =
+                    context.ok_or_else(|| self.index_error("context_len", sequence, i64::from(got), room + 1))?;
+                let position = context - new + (first - start);
+                return Ok(Some(Piece { sequence, first, queries, position }));
+            }
+            left -= pieces;
+            start = end;
+        }
+        Ok(None)
+    }
+}
+
+/// Neighbouring queries of one sequence.
+struct Piece {
+    sequence: usize,
+    /// First query among the step's tokens.
+    first: usize,
+    queries: usize,
+    /// Absolute position of the first query.
+    position: usize,
+}
+
+impl Kernel for Attention<'_> {
+    fn check(&self) -> Result<(), KernelError> {
+        let check = Check("attention");
+        let Attention { q, k_cache, v_cache, block_table, query_start, context_len, y, .. } = *self;
+        let indices = [block_table, query_start, context_len].iter().all(|view| view.dtype() == DType::I32);
+        let values = q.dtype() == y.dtype() && k_cache.dtype() == v_cache.dtype();
+        let floats = is_compute_float(q.dtype()) && is_compute_float(k_cache.dtype());
+        check.dtypes(
+            indices && values && floats,
+            &[q, k_cache, v_cache, block_table, query_start, context_len, y],
+        )?;
+        check.shape("q", q, q.rank() == 3, "[T, N, D]")?;
+        let fits = k_cache.rank() == 4 && k_cache.dims()[3] == q.dims()[2] && k_cache.dims()[1] > 0;
+        check.shape("k_cache", k_cache, fits, "[P, block, K, D]")?;
+        let heads = k_cache.dims()[2];
+        check.shape("q", q, heads > 0 && q.dims()[1].is_multiple_of(heads), "[T, N, D] with N a multiple of K")?;
+        let fits = v_cache.rank() == 4 && v_cache.dims()[..3] == k_cache.dims()[..3];
+        check.shape("v_cache", v_cache, fits, "[P, block, K, Dv]")?;
+        check.dims("y", y, &[q.dims()[0], q.dims()[1], v_cache.dims()[3]], "[T, N, Dv]")?;
+        let sequences = context_len.len();
+        check.dims("context_len", context_len, &[sequences], "[B]")?;
+        check.dims("query_start", query_start, &[sequences + 1], "[B+1]")?;
+        let fits = block_table.rank() == 2 && block_table.dims()[0] == sequences;
+        check.shape("block_table", block_table, fits, "[B, M]")?;
+        check.gapless("query_start", query_start)?;
+        check.gapless("context_len", context_len)?;
+        [("q", q), ("k_cache", k_cache), ("v_cache", v_cache), ("block_table", block_table), ("y", y)]
+            .iter()
+            .try_for_each(|(name, view)| check.inner(name, view))
+    }
+
+    fn split(&self, threads: usize) -> Split {
+        let (tokens, heads) = (self.q.dims()[0], self.k_cache.dims()[2]);
+        let mut rows = (TASK_ROWS / self.group().max(1)).max(1);
+        // One short sequence: smaller pieces rather than an idle thread.
+        while rows > 4 && threads > 1 && heads * tokens.div_ceil(rows) < 2 * threads {
+            rows /= 2;
+        }
+        let pieces = (tokens / rows + self.context_len.len()).min(tokens);
+        Split { tasks: heads * pieces, rows, columns: pieces }
+    }
+
+    unsafe fn run(&self, isa: Isa, split: Split, task: usize, scratch: &mut Scratch) -> TaskResult {
+        // Later pieces see more keys, so they are begun first.
+        let piece = split.columns - 1 - task / self.k_cache.dims()[2];
+        let head = task % self.k_cache.dims()[2];
+        let Some(piece) = self.piece(split, piece)? else { return Ok(()) };
+        with_float!(self.q.dtype(), Q => with_float!(self.k_cache.dtype(), C => {
+            isa.dispatch(Task::<Q, C> { op: self, head, piece, scratch, types: PhantomData })
+        }))
+    }
+}
+
+struct Task<'a, Q, C> {
+    op: &'a Attention<'a>,
+    head: usize,
+    piece: Piece,
+    scratch: &'a mut Scratch,
+    types: PhantomData<(Q, C)>,
+}
+
+/// A task's scratch memory, all f32; rows are padded to whole cache lines.
+struct Areas {
+    /// [rows, q_stride]
+    q: *mut f32,
+    q_stride: usize,
+    /// [TILE_KEYS, q_stride]
+    k: *mut f32,
+    /// [TILE_KEYS, v_stride], padding zero
+    v: *mut f32,
+    v_stride: usize,
+    /// [rows, TILE_KEYS]
+    scores: *mut f32,
+    /// [rows, v_stride]
+    sums: *mut f32,
+    /// [rows, 3]: greatest score, sum of exponentials, factor for the older sums
+    state: *mut [f32; 3],
+}
+
+impl<Q: Element, C: Element> Body for Task<'_, Q, C> {
+    type Output = TaskResult;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> TaskResult {
+        // SAFETY: `Kernel::run`'s contract, and every index read from memory is checked below.
+        unsafe { self.attend(s) }
+    }
+}
+
+impl<Q: Element, C: Element> Task<'_, Q, C> {
+    #[inline(always)]
+    unsafe fn attend<S: Simd>(self, s: S) -> TaskResult {
+        let Task { op, head, piece, scratch, .. } = self;
+        let group = op.group();
+        let rows = group * piece.queries;
+        let (width, v_width) = (op.q.dims()[2], op.v_cache.dims()[3]);
+        let (q_stride, v_stride) = (width.next_multiple_of(16), v_width.next_multiple_of(16));
+        let sizes = [rows * q_stride, TILE_KEYS * q_stride, TILE_KEYS * v_stride, rows * TILE_KEYS];
+        let [q, k, v, scores] = sizes.map(|floats| floats * size_of::<f32>());
+        let [q, k, v, scores, sums, state] =
+            scratch.areas([q, k, v, scores, rows * v_stride * size_of::<f32>(), rows * size_of::<[f32; 3]>()]);
+        let areas = Areas {
+            q: q.cast(),
+            q_stride,
+            k: k.cast(),
+            v: v.cast(),
+            v_stride,
+            scores: scores.cast(),
+            sums: sums.cast(),
+            state: state.cast(),
+        };
+        for row in 0..rows {
+            let token = piece.first + row / group;
+            let at = token * op.q.strides()[0] + (head * group + row % group) * op.q.strides()[1];
+            widen(s, op.q.as_ptr::<Q>().wrapping_add(at), areas.q.add(row * q_stride), width, width);
+            std::ptr::write_bytes(areas.sums.add(row * v_stride), 0, v_stride);
+            *areas.state.add(row) = [f32::NEG_INFINITY, 0.0, 0.0];
+        }
+        let first_key = op.window.map_or(0, |window| (piece.position + 1).saturating_sub(window));
+        let end = piece.position + piece.queries;
+        let mut tile = first_key / TILE_KEYS * TILE_KEYS;
+        while tile < end {
+            let keys = tile.max(first_key)..(tile + TILE_KEYS).min(end);
+            gather_tile::<S, C>(s, op, head, piece.sequence, tile, keys.clone(), &areas)?;
+            let (from, to) = (keys.start - tile, keys.end - tile);
+            score_tile(s, &areas, rows, from, to, width);
+            for row in 0..rows {
+                let position = piece.position + row / group;
+                let row_end = (position + 1).clamp(tile, tile + TILE_KEYS) - tile;
+                let seen = op.window.map_or(0, |window| (position + 1).saturating_sub(window));
+                let row_from = seen.clamp(tile, tile + TILE_KEYS) - tile;
+                weigh_row(s, op, &areas, row, row_from, row_end);
+            }
+            let mut row = 0;
+            while row < rows {
+                let count = (rows - row).min(VALUE_ROWS);
+                add_values(s, &areas, row, count, from, to);
+                row += count;
+            }
+            tile += TILE_KEYS;
+        }
+        for row in 0..rows {
+            let token = piece.first + row / group;
+            let at = token * op.y.strides()[0] + (head * group + row % group) * op.y.strides()[1];
+            let y = op.y.as_ptr::<Q>().wrapping_add(at);
+            let sum = s.splat((*areas.state.add(row))[1]);
+            let mut i = 0;
+            while i < v_width {
+                let value = s.load_f32(areas.sums.add(row * v_stride + i));
+                Q::store_n(s, y.wrapping_add(i), s.div(value, sum), (v_width - i).min(S::LANES));
+                i += S::LANES;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Widens a row to f32 and fills it with zeros up to `padded`.
+#[inline(always)]
+unsafe fn widen<S: Simd, E: Element>(s: S, from: *const E, to: *mut f32, len: usize, padded: usize) {
+    let mut i = 0;
+    while i + S::LANES <= len {
+        s.store_f32(to.wrapping_add(i), E::load(s, from.wrapping_add(i)));
+        i += S::LANES;
+    }
+    if i < len {
+        s.store_f32_n(to.wrapping_add(i), E::load_n(s, from.wrapping_add(i), len - i), len - i);
+    }
+    for i in len..padded {
+        *to.wrapping_add(i) = 0.0;
+    }
+}
+
+/// Collects the keys and values of absolute positions `keys`, which lie within the tile.
+#[inline(always)]
+unsafe fn gather_tile<S: Simd, C: Element>(
+    s: S,
+    op: &Attention<'_>,
+    head: usize,
+    sequence: usize,
+    tile: usize,
+    keys: std::ops::Range<usize>,
+    areas: &Areas,
+) -> TaskResult {
+    let (k_strides, v_strides) = (op.k_cache.strides(), op.v_cache.strides());
+    let (width, v_width) = (op.k_cache.dims()[3], op.v_cache.dims()[3]);
+    let block = op.k_cache.dims()[1];
+    let table = sequence * op.block_table.strides()[0];
+    for key in keys {
+        let (entry, offset) = (key / block, key % block);
+        let got = *op.block_table.as_ptr::<i32>().wrapping_add(table + entry);
+        let limit = op.k_cache.dims()[0];
+        let Some(page) = usize::try_from(got).ok().filter(|page| *page < limit) else {
+            let position = sequence * op.block_table.dims()[1] + entry;
+            return Err(op.index_error("block_table", position, i64::from(got), limit));
+        };
+        let k = page * k_strides[0] + offset * k_strides[1] + head * k_strides[2];
+        let k = op.k_cache.as_ptr::<C>().wrapping_add(k);
+        widen(s, k, areas.k.wrapping_add((key - tile) * areas.q_stride), width, width);
+        let v = page * v_strides[0] + offset * v_strides[1] + head * v_strides[2];
+        let v = op.v_cache.as_ptr::<C>().wrapping_add(v);
+        widen(s, v, areas.v.wrapping_add((key - tile) * areas.v_stride), v_width, areas.v_stride);
+    }
+    Ok(())
+}
+
+/// Scores of all rows with the tile's keys `from..to`.
+#[inline(always)]
+unsafe fn score_tile<S: Simd>(s: S, areas: &Areas, rows: usize, from: usize, to: usize, width: usize) {
+    let mut row = 0;
+    while row < rows {
+        let count = S::TILE_ROWS.min(rows - row);
+        let mut sink = Scores { to: areas.scores.wrapping_add(row * TILE_KEYS + from) };
+        block(
+            Widened::<S, f32>::new(s),
+            (areas.q.wrapping_add(row * areas.q_stride).cast_const(), areas.q_stride, count),
+            (areas.k.wrapping_add(from * areas.q_stride).cast_const(), areas.q_stride, to - from),
+            width,
+            &mut sink,
+        );
+        row += count;
+    }
+}
+
+struct Scores {
+    to: *mut f32,
+}
+
+impl Sink for Scores {
+    #[inline(always)]
+    unsafe fn quad(&mut self, m: usize, n: usize, values: [f32; TILE_COLUMNS]) {
+        self.to.wrapping_add(m * TILE_KEYS + n).cast::<[f32; TILE_COLUMNS]>().write(values);
+    }
+    #[inline(always)]
+    unsafe fn single(&mut self, m: usize, n: usize, value: f32) {
+        *self.to.wrapping_add(m * TILE_KEYS + n) = value;
+    }
+}
+
+/// Turns a row's scores into weights: those of keys `from..to`, zero for all other keys of the tile.
+#[inline(always)]
+unsafe fn weigh_row<S: Simd>(s: S, op: &Attention<'_>, areas: &Areas, row: usize, from: usize, to: usize) {
+    let scores = areas.scores.wrapping_add(row * TILE_KEYS);
+    let state = areas.state.wrapping_add(row);
+    let [old_max, old_sum, _] = *state;
+    if from >= to {
+        std::ptr::write_bytes(scores, 0, TILE_KEYS);
+        (*state)[2] = 1.0;
+        return;
+    }
+    for i in (0..from).chain(to..TILE_KEYS) {
+        *scores.wrapping_add(i) = f32::NEG_INFINITY;
+    }
+    let scale = s.splat(op.scale);
+    let mut max = s.splat(old_max);
+    let mut i = 0;
+    while i < TILE_KEYS {
+        let mut score = s.mul(s.load_f32(scores.wrapping_add(i)), scale);
+        if let Some(cap) = op.soft_cap {
+            score = s.mul(tanh(s, s.div(score, s.splat(cap))), s.splat(cap));
+        }
+        s.store_f32(scores.wrapping_add(i), score);
+        i += S::LANES;
+    }
+    if op.soft_cap.is_some() || op.scale <= 0.0 {
+        // Scaling or the cap has made the unseen keys something else than -infinity.
+        for i in (0..from).chain(to..TILE_KEYS) {
+            *scores.wrapping_add(i) = f32::NEG_INFINITY;
+        }
+    }
+    let mut i = 0;
+    while i < TILE_KEYS {
+        max = s.max(max, s.load_f32(scores.wrapping_add(i)));
+        i += S::LANES;
+    }
+    let max = s.max_lane(max);
+    let mut sum = s.splat(0.0);
+    let mut i = 0;
+    while i < TILE_KEYS {
+        let weight = exp(s, s.sub(s.load_f32(scores.wrapping_add(i)), s.splat(max)));
+        s.store_f32(scores.wrapping_add(i), weight);
+        sum = s.add(sum, weight);
+        i += S::LANES;
+    }
+    // e^(-infinity) is 0: the first tile has nothing older to scale. By way of a vector, since that is the
+    // one exponential there is.
+    let mut lane = [0.0f32];
+    s.store_f32_n(lane.as_mut_ptr(), exp(s, s.splat(old_max - max)), 1);
+    *state = [max, old_sum * lane[0] + s.sum(sum), lane[0]];
+}
+
+/// Rows whose sums are held in registers together.
+const VALUE_ROWS: usize = 4;
+
+#[inline(always)]
+unsafe fn add_values<S: Simd>(s: S, areas: &Areas, row: usize, count: usize, from: usize, to: usize) {
+    let mut column = 0;
+    let lanes = S::LANES;
+    while column + 4 * lanes <= areas.v_stride {
+        match count {
+            4 => add_columns::<S, 4, 4>(s, areas, row, column, from, to),
+            3 => add_columns::<S, 3, 4>(s, areas, row, column, from, to),
+            2 => add_columns::<S, 2, 4>(s, areas, row, column, from, to),
+            _ => add_columns::<S, 1, 4>(s, areas, row, column, from, to),
+        }
+        column += 4 * lanes;
+    }
+    while column < areas.v_stride {
+        match count {
+            4 => add_columns::<S, 4, 1>(s, areas, row, column, from, to),
+            3 => add_columns::<S, 3, 1>(s, areas, row, column, from, to),
+            2 => add_columns::<S, 2, 1>(s, areas, row, column, from, to),
+            _ => add_columns::<S, 1, 1>(s, areas, row, column, from, to),
+        }
+        column += lanes;
+    }
+}
+
+/// `sums = sums * factor + weights * values` for `M` rows and `N` vectors of columns, key by key.
+#[inline(always)]
+unsafe fn add_columns<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    areas: &Areas,
+    row: usize,
+    column: usize,
+    from: usize,
+    to: usize,
+) {
+    let stride = areas.v_stride;
+    let out = areas.sums.wrapping_add(row * stride + column);
+    let mut sums = [[s.splat(0.0); N]; M];
+    for (m, sums) in sums.iter_mut().enumerate() {
+        let factor = s.splat((*areas.state.wrapping_add(row + m))[2]);
+        for (n, sum) in sums.iter_mut().enumerate() {
+            *sum = s.mul(s.load_f32(out.wrapping_add(m * stride + n * S::LANES)), factor);
+        }
+    }
+    let weights = areas.scores.wrapping_add(row * TILE_KEYS);
+    let mut key = from;
+    while key < to {
+        let v = areas.v.wrapping_add(key * stride + column);
+        let mut values = [s.splat(0.0); N];
+        for (n, value) in values.iter_mut().enumerate() {
+            *value = s.load_f32(v.wrapping_add(n * S::LANES));
+        }
+        for (m, sums) in sums.iter_mut().enumerate() {
+            let weight = s.splat(*weights.wrapping_add(m * TILE_KEYS + key));
+            for n in 0..N {
+                sums[n] = s.fma(weight, values[n], sums[n]);
+            }
+        }
+        key += 1;
+    }
+    for (m, sums) in sums.into_iter().enumerate() {
+        for (n, sum) in sums.into_iter().enumerate() {
+            s.store_f32(out.wrapping_add(m * stride + n * S::LANES), sum);
+        }
+    }
+}

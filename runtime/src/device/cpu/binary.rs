@@ -1,0 +1,132 @@
+//! Functions of two values, element by element.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::element::{Element, is_compute_float, load_strided, store_strided, with_float};
+use super::error::KernelError;
+use super::grid::Grid;
+use super::isa::{Body, Isa};
+use super::kernel::{Check, Kernel, Split};
+use super::math;
+use super::pool::{Scratch, TaskResult};
+use super::simd::Simd;
+use super::view::View;
+
+/// A function of two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BinaryFunction {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+    /// `a / b`
+    Div,
+    /// `silu(a) * b`: gate and up projection.
+    Swiglu,
+}
+
+impl BinaryFunction {
+    /// All functions.
+    pub const ALL: [BinaryFunction; 5] = [
+        BinaryFunction::Add,
+        BinaryFunction::Sub,
+        BinaryFunction::Mul,
+        BinaryFunction::Div,
+        BinaryFunction::Swiglu,
+    ];
+
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, a: S::F, b: S::F) -> S::F {
+        match self {
+            BinaryFunction::Add => s.add(a, b),
+            BinaryFunction::Sub => s.sub(a, b),
+            BinaryFunction::Mul => s.mul(a, b),
+            BinaryFunction::Div => s.div(a, b),
+            BinaryFunction::Swiglu => s.mul(math::silu(s, a), b),
+        }
+    }
+}
+
+/// `y = f(a, b)`, computed in f32, rounded once.
+///
+/// | value    | shape                                     | dtype                               |
+/// |----------|-------------------------------------------|-------------------------------------|
+/// | `a`, `b` | [..], dims aligned at the end, missing ones and those of size 1 repeated | f32, bf16, f16, equal |
+/// | -> `y`   | [..], the larger size of each dim         | as `a`; may be an operand of its own shape |
+pub struct Binary<'a> {
+    /// The function.
+    pub function: BinaryFunction,
+    /// First operand.
+    pub a: &'a View,
+    /// Second operand.
+    pub b: &'a View,
+    /// Result.
+    pub y: &'a View,
+}
+
+impl Kernel for Binary<'_> {
+    fn check(&self) -> Result<(), KernelError> {
+        let check = Check("binary");
+        let Binary { a, b, y, .. } = *self;
+        let same = a.dtype() == b.dtype() && a.dtype() == y.dtype();
+        check.dtypes(same && is_compute_float(a.dtype()), &[a, b, y])?;
+        check.shape("a", a, a.broadcast(y.dims()).is_some(), "those of y, or repeated to them")?;
+        check.shape("b", b, b.broadcast(y.dims()).is_some(), "those of y, or repeated to them")
+    }
+
+    fn split(&self, threads: usize) -> Split {
+        let (a, b) = self.operands();
+        Grid::new(&[&a, &b, self.y]).split(3 * self.y.element_bytes(), threads)
+    }
+
+    unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
+        let (a, b) = self.operands();
+        let grid = Grid::new(&[&a, &b, self.y]);
+        let segments = split.range(task, grid.segments());
+        with_float!(self.y.dtype(), E => {
+            isa.dispatch(Segments::<E>(Binary { a: &a, b: &b, ..*self }, grid, segments, PhantomData));
+        });
+        Ok(())
+    }
+}
+
+impl Binary<'_> {
+    fn operands(&self) -> (View, View) {
+        let repeat = |view: &View| view.broadcast(self.y.dims()).expect("check() accepts only what fits");
+        (repeat(self.a), repeat(self.b))
+    }
+}
+
+struct Segments<'a, E>(Binary<'a>, Grid, Range<usize>, PhantomData<E>);
+
+impl<E: Element> Body for Segments<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Segments(op, grid, segments, _) = self;
+        let (a_lines, b_lines, y_lines) = (grid.lines(op.a), grid.lines(op.b), grid.lines(op.y));
+        for index in segments {
+            let segment = grid.segment(index);
+            let a = op.a.as_ptr::<E>().wrapping_add(a_lines.offset(segment));
+            let b = op.b.as_ptr::<E>().wrapping_add(b_lines.offset(segment));
+            let y = op.y.as_ptr::<E>().wrapping_add(y_lines.offset(segment));
+            let mut i = 0;
+            while i < segment.len {
+                let n = (segment.len - i).min(S::LANES);
+                // SAFETY: the segment lies within the three views.
+                unsafe {
+                    let a = a.wrapping_add(i * a_lines.stride()).cast_const();
+                    let b = b.wrapping_add(i * b_lines.stride()).cast_const();
+                    let a = load_strided(s, a, a_lines.stride(), n);
+                    let b = load_strided(s, b, b_lines.stride(), n);
+                    let value = op.function.apply(s, a, b);
+                    store_strided(s, y.wrapping_add(i * y_lines.stride()), y_lines.stride(), value, n);
+                }
+                i += n;
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Normalisation by mean and variance.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::element::{Element, with_float};
+use super::error::KernelError;
+use super::isa::{Body, Isa};
+use super::kernel::{Check, Kernel, Split};
+use super::pool::{Scratch, TaskResult};
+use super::rms_norm::check_norm;
+use super::simd::Simd;
+use super::view::View;
+
+/// `y = (x - mean) / sqrt(variance + eps) * weight + bias`, rounded once; the variance from centred values.
+///
+/// | value    | shape           | dtype                            |
+/// |----------|-----------------|----------------------------------|
+/// | `x`      | [.., D]         | f32, bf16, f16; D contiguous     |
+/// | `weight` | [D]             | f32, bf16, f16; contiguous       |
+/// | `bias`   | [D], optional   | as `weight`; contiguous          |
+/// | -> `y`   | [.., D]         | as `x`; D contiguous; may be `x` |
+pub struct LayerNorm<'a> {
+    /// Operand.
+    pub x: &'a View,
+    /// Factor of each element.
+    pub weight: &'a View,
+    /// Added to each element.
+    pub bias: Option<&'a View>,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Result.
+    pub y: &'a View,
+}
+
+impl Kernel for LayerNorm<'_> {
+    fn check(&self) -> Result<(), KernelError> {
+        check_norm("layer_norm", self.x, self.weight, &[("y", self.y)])?;
+        let check = Check("layer_norm");
+        if let Some(bias) = self.bias {
+            check.dtypes(bias.dtype() == self.weight.dtype(), &[self.x, self.weight, bias, self.y])?;
+            check.dims("bias", bias, self.weight.dims(), "[D]")?;
+            check.inner("bias", bias)?;
+        }
+        Ok(())
+    }
+
+    fn split(&self, threads: usize) -> Split {
+        Split::even(self.x.outer(1).count(), 4 * self.x.last_dim() * self.x.element_bytes(), threads)
+    }
+
+    unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
+        let rows = split.range(task, self.x.outer(1).count());
+        with_float!(self.x.dtype(), X => with_float!(self.weight.dtype(), W => {
+            isa.dispatch(Rows::<X, W>(self, rows, PhantomData));
+        }));
+        Ok(())
+    }
+}
+
+struct Rows<'a, X, W>(&'a LayerNorm<'a>, Range<usize>, PhantomData<(X, W)>);
+
+impl<X: Element, W: Element> Body for Rows<'_, X, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Rows(op, rows, _) = self;
+        let (x_rows, y_rows) = (op.x.outer(1), op.y.outer(1));
+        for row in rows {
+            let x = op.x.as_ptr::<X>().wrapping_add(x_rows.offset(row));
+            let y = op.y.as_ptr::<X>().wrapping_add(y_rows.offset(row));
+            // SAFETY: the rows lie within checked views.
+            unsafe { normalise_row::<S, X, W>(s, op, x, y) };
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn normalise_row<S: Simd, X: Element, W: Element>(s: S, op: &LayerNorm<'_>, x: *const X, y: *mut X) {
+    let len = op.x.last_dim();
+    let mut sum = s.splat(0.0);
+    let mut i = 0;
+    while i < len {
+        sum = s.add(sum, X::load_n(s, x.wrapping_add(i), (len - i).min(S::LANES)));
+        i += S::LANES;
+    }
+    let mean_value = s.sum(sum) / len as f32;
+    let mean = s.splat(mean_value);
+    let mut squares = s.splat(0.0);
+    let mut i = 0;
+    while i + S::LANES <= len {
+        let v = s.sub(X::load(s, x.wrapping_add(i)), mean);
+        squares = s.fma(v, v, squares);
+        i += S::LANES;
+    }
+    // The lanes beyond the row would count as minus the mean: summed up one by one instead.
+    let mut total = s.sum(squares);
+    while i < len {
+        let v = X::get(x.wrapping_add(i)) - mean_value;
+        total += v * v;
+        i += 1;
+    }
+    let scale = s.splat(1.0 / (total / len as f32 + op.eps).sqrt());
+    let mut i = 0;
+    while i < len {
+        let n = (len - i).min(S::LANES);
+        let v = s.mul(s.sub(X::load_n(s, x.wrapping_add(i), n), mean), scale);
+        let mut v = s.mul(v, W::load_n(s, op.weight.as_ptr::<W>().wrapping_add(i), n));
+        if let Some(bias) = op.bias {
+            v = s.add(v, W::load_n(s, bias.as_ptr::<W>().wrapping_add(i), n));
+        }
+        X::store_n(s, y.wrapping_add(i), v, n);
+        i += n;
+    }
+}

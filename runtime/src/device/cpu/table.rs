@@ -1,0 +1,212 @@
+//! From an op to its kernel.
+//!
+//! To add a kernel: its file beside this one, and its lines here.
+
+use mscc_ir::DType;
+use mscc_ir::ops::{Op, OpKind};
+
+use super::error::KernelError;
+use super::isa::Isa;
+use super::kernel::{Kernel, Split};
+use super::pool::{Scratch, TaskResult};
+use super::view::View;
+use super::{
+    AddRmsNorm, Attention, Binary, BinaryFunction, CacheWrite, Copy, Gather, Matmul, RmsNorm, Rope, RopeTable,
+    Unary, UnaryFunction,
+};
+
+/// A kernel with its operands and results.
+#[expect(missing_docs, reason = "each is documented at its type")]
+pub enum Bound<'a> {
+    AddRmsNorm(AddRmsNorm<'a>),
+    Attention(Attention<'a>),
+    Binary(Binary<'a>),
+    CacheWrite(CacheWrite<'a>),
+    Copy(Copy),
+    Gather(Gather<'a>),
+    Matmul(Matmul<'a>),
+    RmsNorm(RmsNorm<'a>),
+    Rope(Rope<'a>),
+    RopeTable(RopeTable<'a>),
+    Unary(Unary<'a>),
+}
+
+impl Bound<'_> {
+    fn kernel(&self) -> &dyn Kernel {
+        match self {
+            Bound::AddRmsNorm(kernel) => kernel,
+            Bound::Attention(kernel) => kernel,
+            Bound::Binary(kernel) => kernel,
+            Bound::CacheWrite(kernel) => kernel,
+            Bound::Copy(kernel) => kernel,
+            Bound::Gather(kernel) => kernel,
+            Bound::Matmul(kernel) => kernel,
+            Bound::RmsNorm(kernel) => kernel,
+            Bound::Rope(kernel) => kernel,
+            Bound::RopeTable(kernel) => kernel,
+            Bound::Unary(kernel) => kernel,
+        }
+    }
+}
+
+impl Kernel for Bound<'_> {
+    fn check(&self) -> Result<(), KernelError> {
+        self.kernel().check()
+    }
+
+    fn split(&self, threads: usize) -> Split {
+        self.kernel().split(threads)
+    }
+
+    unsafe fn run(&self, isa: Isa, split: Split, task: usize, scratch: &mut Scratch) -> TaskResult {
+        self.kernel().run(isa, split, task, scratch)
+    }
+}
+
+/// Whether ops of the kind have a kernel.
+pub fn has_kernel(kind: OpKind) -> bool {
+    match kind {
+        OpKind::Add
+        | OpKind::AddRmsNorm
+        | OpKind::Attention
+        | OpKind::CacheWrite
+        | OpKind::Cast
+        | OpKind::Concat
+        | OpKind::Gather
+        | OpKind::Linear
+        | OpKind::Matmul
+        | OpKind::Mul
+        | OpKind::Reshape
+        | OpKind::RmsNorm
+        | OpKind::Rope
+        | OpKind::RopeTable
+        | OpKind::Silu
+        | OpKind::Split
+        | OpKind::Swiglu
+        | OpKind::Transpose => true,
+        // Depends on no input: computed once, when the plan is loaded.
+        OpKind::RopeFreqs => false,
+    }
+}
+
+/// Binds an op to operands and results, each in the order that the op declares.
+///
+/// Ops that are views (reshape, split, transpose) become copies: only those reach a launch that have to move
+/// something.
+///
+/// # Errors
+/// [`KernelError::Arity`], [`KernelError::Attribute`] or [`KernelError::NotInPlace`] if the views are not what
+/// the op takes and gives; [`KernelError::Unknown`] if the op has no kernel. Types and sizes are left to
+/// [`Kernel::check`].
+pub fn bind<'a>(op: &Op, operands: &'a [View], results: &'a [View]) -> Result<Bound<'a>, KernelError> {
+    let kernel = op.kind().name();
+    let arity = || KernelError::Arity { kernel, operands: operands.len(), results: results.len() };
+    let misfit = |attribute| KernelError::Attribute { kernel, attribute };
+    let unary = |function| match (operands, results) {
+        ([x], [y]) => Ok(Bound::Unary(Unary { function, x, y })),
+        _ => Err(arity()),
+    };
+    let binary = |function| match (operands, results) {
+        ([a, b], [y]) => Ok(Bound::Binary(Binary { function, a, b, y })),
+        _ => Err(arity()),
+    };
+    let matmul = |transposed| match (operands, results) {
+        ([x, w], [y]) => Ok(Bound::Matmul(Matmul { x, w, bias: None, transposed, y })),
+        ([x, w, bias], [y]) => Ok(Bound::Matmul(Matmul { x, w, bias: Some(bias), transposed, y })),
+        _ => Err(arity()),
+    };
+    match op {
+        Op::Add(_) => binary(BinaryFunction::Add),
+        Op::Mul(_) => binary(BinaryFunction::Mul),
+        Op::Swiglu(_) => binary(BinaryFunction::Swiglu),
+        Op::Silu(_) => unary(UnaryFunction::Silu),
+        Op::Cast(_) => unary(UnaryFunction::Identity),
+        Op::Linear(_) => matmul(true),
+        Op::Matmul(op) => matmul(op.trans_b),
+        Op::AddRmsNorm(op) => match (operands, results) {
+            ([x, r, weight], [y, h]) => {
+                Ok(Bound::AddRmsNorm(AddRmsNorm { x, r, weight, eps: op.eps.0 as f32, y, h }))
+            }
+            _ => Err(arity()),
+        },
+        Op::RmsNorm(op) => match (operands, results) {
+            ([x, weight], [y]) => Ok(Bound::RmsNorm(RmsNorm { x, weight, eps: op.eps.0 as f32, y })),
+            _ => Err(arity()),
+        },
+        Op::Gather(_) => match (operands, results) {
+            ([table, indices], [y]) => Ok(Bound::Gather(Gather { table, indices, y })),
+            _ => Err(arity()),
+        },
+        Op::CacheWrite(_) => match (operands, results) {
+            ([cache, rows, slot_mapping], [y]) => {
+                if cache.as_ptr::<u8>() != y.as_ptr() || cache.strides() != y.strides() {
+                    return Err(KernelError::NotInPlace { kernel, value: "cache" });
+                }
+                Ok(Bound::CacheWrite(CacheWrite { cache, rows, slot_mapping }))
+            }
+            _ => Err(arity()),
+        },
+        Op::Attention(op) => match (operands, results) {
+            ([q, k_cache, v_cache, block_table, query_start, context_len], [y]) => {
+                Ok(Bound::Attention(Attention {
+                    q,
+                    k_cache,
+                    v_cache,
+                    block_table,
+                    query_start,
+                    context_len,
+                    scale: op.scale.0 as f32,
+                    window: op.window.map(|window| window as usize),
+                    soft_cap: op.soft_cap.map(|cap| cap.0 as f32),
+                    y,
+                }))
+            }
+            _ => Err(arity()),
+        },
+        Op::Rope(op) => match (operands, results) {
+            ([x, cos, sin], [y]) => Ok(Bound::Rope(Rope { x, cos, sin, interleaved: op.interleaved, y })),
+            _ => Err(arity()),
+        },
+        Op::RopeTable(op) => match (operands, results) {
+            ([positions, frequencies], [cos, sin]) => {
+                Ok(Bound::RopeTable(RopeTable { positions, frequencies, scale: op.scale.0 as f32, cos, sin }))
+            }
+            _ => Err(arity()),
+        },
+        Op::Concat(op) => match results {
+            [y] => {
+                let axis = axis(op.axis, y).ok_or_else(|| misfit("axis"))?;
+                Copy::concat(operands, axis, y).map(Bound::Copy).ok_or_else(|| misfit("axis"))
+            }
+            _ => Err(arity()),
+        },
+        Op::Split(op) => match operands {
+            [x] => {
+                let axis = axis(op.axis, x).ok_or_else(|| misfit("axis"))?;
+                Copy::split(x, axis, results).map(Bound::Copy).ok_or_else(|| misfit("sizes"))
+            }
+            _ => Err(arity()),
+        },
+        Op::Reshape(_) => match (operands, results) {
+            ([x], [y]) => Copy::reshape(x, y).map(Bound::Copy).ok_or_else(|| misfit("shape")),
+            _ => Err(arity()),
+        },
+        Op::Transpose(op) => match (operands, results) {
+            ([x], [y]) => {
+                let order = op.permutation.iter().map(|axis| *axis as usize);
+                Copy::transpose(x, order, y).map(Bound::Copy).ok_or_else(|| misfit("permutation"))
+            }
+            _ => Err(arity()),
+        },
+        Op::RopeFreqs(_) => Err(KernelError::Unknown { op: kernel }),
+    }
+}
+
+/// A dimension counted from the front; negative ones are given from the end.
+fn axis(axis: i64, view: &View) -> Option<usize> {
+    let rank = i64::try_from(view.rank()).ok()?;
+    usize::try_from(if axis < 0 { axis + rank } else { axis }).ok().filter(|axis| *axis < view.rank())
+}
+
+/// The float types that kernels compute with.
+pub const COMPUTE_DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
