@@ -283,3 +283,17 @@ impl Graph {
         only
     }
 }
+
+/// Functions are written as text, whose parser checks all of what it reads.
+impl serde::Serialize for Graph {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&crate::text::print_function(self))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Graph {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        crate::text::parse_function(&text).map_err(serde::de::Error::custom)
+    }
+}

@@ -97,11 +97,10 @@ impl ViewLayout {
         Some(self.strides[innermost].clone())
     }
 
-    /// Elements from the first to behind the last, whatever lies between; 0 if the view is empty only by
-    /// chance of its symbols is not considered.
-    pub fn extent(&self) -> Dim {
+    /// An upper bound of the elements from the first to behind the last, whatever lies between.
+    pub fn extent_bound(&self) -> Dim {
         let axes = self.shape.iter().zip(&self.strides);
-        axes.fold(Dim::ONE, |extent, (size, stride)| extent + (size.clone() - Dim::ONE) * stride.clone())
+        axes.fold(Dim::ONE, |extent, (size, stride)| extent + size.clone() * stride.clone())
     }
 }
 

@@ -22,7 +22,7 @@ mod lexer;
 mod parse;
 mod print;
 
-pub use parse::{ParseError, parse_module};
+pub use parse::{ParseError, parse_function, parse_module};
 pub use print::{print_function, print_module};
 
 #[cfg(test)]

@@ -29,6 +29,16 @@ pub fn parse_module(text: &str) -> Result<Module, ParseError> {
     Ok(parser.module)
 }
 
+/// Parses a text that holds one function and nothing else.
+pub fn parse_function(text: &str) -> Result<Graph, ParseError> {
+    let mut parser = Parser { lexer: Lexer::new(text)?, module: Module::default() };
+    parser.module()?;
+    match (parser.module.functions.len(), parser.module.functions.pop()) {
+        (1, Some(function)) => Ok(function),
+        _ => Err(parser.lexer.error("expected one function")),
+    }
+}
+
 struct Parser<'a> {
     lexer: Lexer<'a>,
     module: Module,

@@ -1,0 +1,71 @@
+//! Kernels of the host CPU.
+//!
+//! To add one: a line here, its code in `runtime/src/device/cpu/`, and a line in that folder's table. A test
+//! proves that declarations and implementations match one to one.
+
+use super::{KernelDecl, Layout, OperandDecl};
+use crate::DType;
+use crate::ops::OpKind;
+
+const FLOATS: &[DType] = &[DType::F32, DType::F16, DType::BF16];
+const ANY: &[DType] = &[DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32];
+
+const fn operand(dtypes: &'static [DType], layout: Layout) -> OperandDecl {
+    OperandDecl { dtypes, layout }
+}
+
+const ROWS: OperandDecl = operand(FLOATS, Layout::DenseRows);
+const STRIDED: OperandDecl = operand(FLOATS, Layout::Strided);
+const PACKED: OperandDecl = operand(FLOATS, Layout::Contiguous);
+const F32_PACKED: OperandDecl = operand(&[DType::F32], Layout::Contiguous);
+const I32_PACKED: OperandDecl = operand(&[DType::I32], Layout::Contiguous);
+
+/// All kernels of the CPU, by name.
+pub const KERNELS: &[KernelDecl] = &[
+    KernelDecl { name: "add", op: OpKind::Add, operands: &[STRIDED] },
+    KernelDecl { name: "add_rms_norm", op: OpKind::AddRmsNorm, operands: &[ROWS, ROWS, PACKED] },
+    KernelDecl {
+        name: "attention",
+        op: OpKind::Attention,
+        operands: &[ROWS, PACKED, PACKED, I32_PACKED, I32_PACKED, I32_PACKED],
+    },
+    KernelDecl { name: "cache_write", op: OpKind::CacheWrite, operands: &[PACKED, ROWS, I32_PACKED] },
+    KernelDecl {
+        name: "cast",
+        op: OpKind::Cast,
+        operands: &[operand(&[DType::F64, DType::F32, DType::F16, DType::BF16], Layout::Strided)],
+    },
+    KernelDecl { name: "concat", op: OpKind::Concat, operands: &[operand(ANY, Layout::Strided)] },
+    KernelDecl {
+        name: "gather",
+        op: OpKind::Gather,
+        operands: &[operand(ANY, Layout::Contiguous), operand(&[DType::I32, DType::I64], Layout::Contiguous)],
+    },
+    KernelDecl { name: "matmul", op: OpKind::Matmul, operands: &[ROWS, ROWS, PACKED] },
+    KernelDecl { name: "mul", op: OpKind::Mul, operands: &[STRIDED] },
+    KernelDecl { name: "rms_norm", op: OpKind::RmsNorm, operands: &[ROWS, PACKED] },
+    KernelDecl { name: "rope", op: OpKind::Rope, operands: &[ROWS, F32_PACKED, F32_PACKED] },
+    KernelDecl { name: "rope_table", op: OpKind::RopeTable, operands: &[I32_PACKED, F32_PACKED] },
+    KernelDecl { name: "silu", op: OpKind::Silu, operands: &[STRIDED] },
+    KernelDecl { name: "swiglu", op: OpKind::Swiglu, operands: &[STRIDED] },
+];
+
+/// The kernel for an op.
+pub fn kernel_for(op: OpKind) -> Option<&'static KernelDecl> {
+    KERNELS.iter().find(|kernel| kernel.op == op)
+}
+
+/// The kernel of this name.
+pub fn kernel(name: &str) -> Option<&'static KernelDecl> {
+    KERNELS.iter().find(|kernel| kernel.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorted_by_unique_name() {
+        assert!(KERNELS.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+}

@@ -1,0 +1,292 @@
+//! What must hold for every plan before it runs, whoever wrote it.
+
+use std::collections::HashSet;
+
+use super::{Condition, Function, Launch, Operand, Place, Plan, Recipe, Variant};
+use crate::graph::{Leaf, Sink};
+use crate::kernels;
+use crate::ops::{Effect, TypeError};
+use crate::view::ViewLayout;
+use crate::{Dim, SymbolTable, TensorType, step};
+
+/// Most sizes along a view's axes, launches of a function and the like; far above any real plan.
+const MAX_AXES: usize = 8;
+/// Most calls of a step times launches of a function.
+const MAX_LAUNCHES: u64 = 1 << 24;
+
+/// What is wrong with a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bad plan: {field}: {problem}")]
+pub struct PlanError {
+    /// Where.
+    pub field: String,
+    /// What.
+    pub problem: String,
+}
+
+/// Checks every index, type, size and expression of a plan.
+///
+/// After this, evaluating any size within the symbols' bounds gives numbers that fit 64 bits or an error, each
+/// launch's types are those its op gives, and each operand names an existing buffer; that the view lies inside the
+/// buffer is checked when sizes are known.
+///
+/// Errors: the first thing that is wrong, with its place.
+pub fn validate(plan: &Plan) -> Result<(), PlanError> {
+    let mut symbols = SymbolTable::default();
+    for (name, info) in &plan.symbols {
+        let field = || format!("symbols.{name}");
+        check(0 <= info.min && info.min <= info.max, field, || "bounds are not 0 <= min <= max".into())?;
+        check((info.min..=info.max).contains(&info.likely), field, || {
+            "the likely value is out of bounds".into()
+        })?;
+        symbols.declare(name, *info);
+    }
+    let validator = Validator { plan, symbols };
+    validator.declarations()?;
+    for (index, recipe) in plan.weights.recipes.iter().enumerate() {
+        validator.recipe(&format!("weights.recipes[{index}]"), recipe)?;
+    }
+    check(plan.program("main").is_some(), || "programs".into(), || "there is no program `main`".into())?;
+    for program in &plan.programs {
+        let field = format!("programs.{}", program.name);
+        check(!program.variants.is_empty(), || field.clone(), || "has no variant".into())?;
+        for variant in &program.variants {
+            validator.variant(&format!("{field}.{}", variant.name), variant)?;
+        }
+        let last = program.variants.last().is_some_and(|variant| variant.guard.is_empty());
+        check(last, || field.clone(), || "the last variant has a guard, so a step may find none".into())?;
+    }
+    Ok(())
+}
+
+fn check(
+    holds: bool,
+    field: impl FnOnce() -> String,
+    problem: impl FnOnce() -> String,
+) -> Result<(), PlanError> {
+    if holds { Ok(()) } else { Err(PlanError { field: field(), problem: problem() }) }
+}
+
+struct Validator<'a> {
+    plan: &'a Plan,
+    symbols: SymbolTable,
+}
+
+impl Validator<'_> {
+    fn declarations(&self) -> Result<(), PlanError> {
+        let meta = &self.plan.meta;
+        check(meta.target == "cpu", || "meta.target".into(), || format!("unknown target `{}`", meta.target))?;
+        check(
+            meta.mesh.size == 1 && meta.mesh.rank == 0,
+            || "meta.mesh".into(),
+            || format!("rank {} of {} devices; one device is supported", meta.mesh.rank, meta.mesh.size),
+        )?;
+        for (index, input) in self.plan.inputs.iter().enumerate() {
+            let field = || format!("inputs[{index}]");
+            let expected = step::input_type(&input.name);
+            let known = expected.is_some_and(|ty| ty == TensorType::new(input.dtype, input.shape.clone()));
+            check(known, field, || format!("`{}` is not an input of the step contract", input.name))?;
+            let group = input.name.split_once('.').map(|(_, group)| group);
+            let has_group = group.is_none_or(|name| self.plan.caches.iter().any(|cache| cache.name == name));
+            check(has_group, field, || format!("`{}` names a cache group that does not exist", input.name))?;
+        }
+        for (index, output) in self.plan.outputs.iter().enumerate() {
+            self.shape(&format!("outputs[{index}]"), &output.shape)?;
+        }
+        let mut names = HashSet::new();
+        for cache in &self.plan.caches {
+            let field = || format!("caches.{}", cache.name);
+            check(names.insert(&cache.name), field, || "is declared twice".into())?;
+            check(cache.block_size > 0, field, || "block_size is 0".into())?;
+            let ascending = cache.layers.windows(2).all(|pair| pair[0].end <= pair[1].start);
+            let forward = cache.layers.iter().all(|range| range.start <= range.end);
+            check(ascending && forward, field, || "layers are not ascending".into())?;
+            check(cache.bytes_per_token().is_some(), field, || "bytes per token overflow".into())?;
+            for tensor in &cache.tensors {
+                let sized = tensor.dtype.bytes().is_some() && tensor.row.len() + 2 <= MAX_AXES;
+                check(sized, field, || format!("tensor `{}` cannot be addressed", tensor.name))?;
+                self.shape(&field(), &cache.tensor_type(tensor).shape)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All sizes are bounded, not negative and together countable.
+    fn shape(&self, field: &str, shape: &[Dim]) -> Result<(), PlanError> {
+        check(shape.len() <= MAX_AXES, || field.into(), || format!("{} axes are too many", shape.len()))?;
+        shape.iter().try_for_each(|dim| self.not_negative(field, dim))?;
+        self.not_negative(field, &Dim::product(shape))
+    }
+
+    fn not_negative(&self, field: &str, dim: &Dim) -> Result<(), PlanError> {
+        let bounded = self.symbols.range(dim).is_some_and(|range| range.min >= 0);
+        check(
+            bounded,
+            || field.into(),
+            || format!("`{dim}` may be negative, overflow or use an unknown symbol"),
+        )
+    }
+
+    fn recipe(&self, field: &str, recipe: &Recipe) -> Result<(), PlanError> {
+        let body = &recipe.body;
+        let [(Sink::Output(_), _)] = body.sinks() else {
+            return check(false, || field.into(), || "must have one output".into());
+        };
+        check(!body.is_empty(), || field.into(), || "is empty".into())?;
+        let layered = |layered: bool| !layered || recipe.name.is_layered();
+        for (value, leaf) in body.leaves() {
+            let Leaf::Weight(template) = leaf else {
+                return check(false, || field.into(), || "reads something that is no weight".into());
+            };
+            check(
+                layered(template.is_layered()),
+                || field.into(),
+                || format!("reads the layered `{template}` but makes one tensor for all layers"),
+            )?;
+            let constant =
+                body.ty(value).shape.iter().all(|dim| dim.as_const().is_some_and(|size| size >= 0));
+            check(constant, || field.into(), || format!("`{template}` has no constant shape"))?;
+        }
+        for (_, node) in body.nodes() {
+            let pure = node.op().is_none_or(|op| op.kind().effect() == Effect::Pure);
+            check(pure, || field.into(), || "has an op with effects".into())?;
+            for result in &node.results {
+                self.shape(field, &result.ty.shape)?;
+                let constant = result.ty.shape.iter().all(|dim| dim.as_const().is_some());
+                check(constant, || field.into(), || "a value has no constant shape".into())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn variant(&self, field: &str, variant: &Variant) -> Result<(), PlanError> {
+        for condition in &variant.guard {
+            let (Condition::Le(a, b) | Condition::Eq(a, b)) = condition;
+            for dim in [a, b] {
+                let bounded = self.symbols.range(dim).is_some();
+                check(bounded, || format!("{field}.guard"), || format!("`{dim}` is not bounded"))?;
+            }
+        }
+        self.not_negative(&format!("{field}.arena_bytes"), &variant.arena_bytes)?;
+        for function in &variant.functions {
+            self.function(&format!("{field}.{}", function.name), function)?;
+        }
+        let mut launches = 0u64;
+        for (index, (function, layers)) in variant.calls.iter().enumerate() {
+            let field = || format!("{field}.calls[{index}]");
+            let called = variant.functions.get(*function as usize);
+            let Some(called) = called else {
+                return check(false, field, || format!("function {function} does not exist"));
+            };
+            check(layers.start <= layers.end, field, || "layers run backwards".into())?;
+            let count = u64::from(layers.end - layers.start);
+            launches = launches.saturating_add(count.saturating_mul(called.launches.len().max(1) as u64));
+            check(launches <= MAX_LAUNCHES, field, || "a step would have too many launches".into())?;
+            for cache in &called.caches {
+                let group = self.plan.caches.iter().find(|group| group.name == cache.group);
+                let held =
+                    group.is_some_and(|group| layers.clone().all(|layer| group.ordinal(layer).is_some()));
+                check(held, field, || format!("a layer has no cache `{}`", cache.group))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn function(&self, field: &str, function: &Function) -> Result<(), PlanError> {
+        for (index, param) in function.weights.iter().enumerate() {
+            let exists = (param.recipe as usize) < self.plan.weights.recipes.len();
+            check(exists, || format!("{field}.weights[{index}]"), || "its recipe does not exist".into())?;
+        }
+        for (index, cache) in function.caches.iter().enumerate() {
+            let group = self.plan.caches.iter().find(|group| group.name == cache.group);
+            let exists = group.is_some_and(|group| group.tensor(&cache.tensor).is_some());
+            check(exists, || format!("{field}.caches[{index}]"), || "does not exist".into())?;
+        }
+        for (index, launch) in function.launches.iter().enumerate() {
+            self.launch(&format!("{field}.launches[{index}]"), function, launch)?;
+        }
+        for (index, tap) in function.taps.iter().enumerate() {
+            let field = format!("{field}.taps[{index}]");
+            let exists = (tap.after as usize) < function.launches.len();
+            check(exists, || field.clone(), || format!("launch {} does not exist", tap.after))?;
+            check(tap.value.layout.has_dense_rows(), || field.clone(), || "rows are not dense".into())?;
+            self.operand(&field, function, &tap.value)?;
+        }
+        Ok(())
+    }
+
+    fn launch(&self, field: &str, function: &Function, launch: &Launch) -> Result<(), PlanError> {
+        let kernel = kernels::cpu::kernel(&launch.kernel);
+        let Some(kernel) = kernel else {
+            return check(false, || field.into(), || format!("unknown kernel `{}`", launch.kernel));
+        };
+        let fits = kernel.op == launch.op.kind();
+        check(
+            fits,
+            || field.into(),
+            || format!("kernel `{}` does not compute `{}`", kernel.name, launch.op.kind().name()),
+        )?;
+        for (list, operands) in [("operands", &launch.operands), ("results", &launch.results)] {
+            for (index, operand) in operands.iter().enumerate() {
+                self.operand(&format!("{field}.{list}[{index}]"), function, operand)?;
+            }
+        }
+        let types: Vec<TensorType> = launch.operands.iter().map(Operand::ty).collect();
+        check(
+            kernel.takes(&types),
+            || field.into(),
+            || format!("kernel `{}` does not take these element types", kernel.name),
+        )?;
+        let inferred = launch
+            .op
+            .infer(&types)
+            .map_err(|error: TypeError| PlanError { field: field.to_owned(), problem: error.to_string() })?;
+        let stated: Vec<TensorType> = launch.results.iter().map(Operand::ty).collect();
+        check(inferred == stated, || field.into(), || "the results are not of the op's types".into())?;
+        self.writes(field, launch)
+    }
+
+    /// Results are dense, in the arena, an output or (for writes in place) the cache that is operand 0.
+    fn writes(&self, field: &str, launch: &Launch) -> Result<(), PlanError> {
+        let writes_in_place = launch.op.kind().effect() == Effect::Writes;
+        for (index, result) in launch.results.iter().enumerate() {
+            let field = || format!("{field}.results[{index}]");
+            match result.place {
+                Place::Arena | Place::Output(_) if !writes_in_place => {
+                    check(result.layout.is_contiguous(), field, || "is not contiguous".into())?;
+                }
+                Place::Cache(_) if writes_in_place => {
+                    let same = launch.operands.first() == Some(result);
+                    check(same, field, || "is not the cache that is written".into())?;
+                }
+                Place::Arena | Place::Output(_) | Place::Cache(_) | Place::Input(_) | Place::Weight(_) => {
+                    return check(false, field, || "may not be written".into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn operand(&self, field: &str, function: &Function, operand: &Operand) -> Result<(), PlanError> {
+        let exists = match operand.place {
+            Place::Arena => true,
+            Place::Input(index) => (index as usize) < self.plan.inputs.len(),
+            Place::Output(index) => (index as usize) < self.plan.outputs.len(),
+            Place::Weight(index) => (index as usize) < function.weights.len(),
+            Place::Cache(index) => (index as usize) < function.caches.len(),
+        };
+        check(exists, || field.into(), || "its buffer does not exist".into())?;
+        check(operand.dtype.bytes().is_some(), || field.into(), || "elements smaller than a byte".into())?;
+        let ViewLayout { offset, shape, strides } = &operand.layout;
+        check(shape.len() == strides.len(), || field.into(), || "sizes and strides differ in number".into())?;
+        self.shape(field, shape)?;
+        self.not_negative(field, offset)?;
+        self.not_negative(field, &operand.base_bytes)?;
+        let aligned = operand.base_bytes.exact_div(&Dim::constant(super::ALIGNMENT)).is_some();
+        check(aligned, || field.into(), || format!("base `{}` is not aligned", operand.base_bytes))?;
+        strides.iter().try_for_each(|stride| self.not_negative(field, stride))?;
+        let last = offset.clone() + operand.layout.extent_bound();
+        let end = operand.base_bytes.clone() + last * Dim::from(operand.dtype.bits() / 8);
+        self.not_negative(field, &end)
+    }
+}
