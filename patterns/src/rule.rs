@@ -26,14 +26,24 @@ pub struct Rule {
     pub guards: Vec<GuardCall>,
     /// Nodes made, operands before users.
     pub makes: Vec<Clause>,
-    /// Which matched value equals which made value.
+    /// Which matched value equals which made value; the second may be a variable of the left side instead.
     pub equals: Vec<(Output, Output)>,
+}
+
+impl Rule {
+    /// Whether `var` takes one value for each sibling.
+    pub fn is_star(&self, var: &str) -> bool {
+        let starred = |arg: &Arg| matches!(arg, Arg::Star(name) if name == var);
+        let sibling = matches!(self.shape, Shape::Siblings { .. });
+        sibling
+            && self.matches.iter().any(|clause| clause.bind == var || clause.term.args.iter().any(starred))
+    }
 }
 
 /// When a rule runs; phases run in this order, each to saturation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
-    /// Cancellation and motion of views, hoisting of what depends on weights alone.
+    /// Cancellation and motion of views, and what else later phases want to find simplified.
     Algebra,
     /// Joining of siblings that read the same value.
     Merge,
@@ -66,13 +76,14 @@ pub enum Shape {
 /// A variable's type: `?x: float[.., H]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {
-    /// The variable, without `?`.
+    /// The variable, without `?` and, where [`Rule::is_star`], without its star.
     pub var: String,
     /// Element types it takes.
     pub dtype: DTypeClass,
     /// Whether any number of leading axes comes before `axes` (written `..`). All `..` of a rule are the same axes.
     pub leading: bool,
-    /// Sizes of the axes: names that stand for the same size throughout the rule, `_` for any, or numbers.
+    /// Sizes of the axes: names that stand for the same size throughout the rule, `_` for any, or numbers. A name
+    /// that occurs with starred variables only stands for one size per sibling.
     pub axes: Vec<String>,
 }
 
@@ -115,7 +126,7 @@ pub enum Arg {
     Var(String),
     /// `?t.1`: result 1 of the node bound to `?t`.
     Output(Output),
-    /// `?w*`: on the right of a siblings rule, the values of all siblings in order.
+    /// `?w*`: on the left of a siblings rule, each sibling's own value; on the right, all of them in order.
     Star(String),
     /// A nested node with one result.
     Term(Box<Term>),
@@ -126,7 +137,7 @@ pub enum Arg {
 pub struct Output {
     /// The name, without `?`.
     pub name: String,
-    /// Which result; `None` for `?y*` paired with `?t.*`: the sibling's own position.
+    /// Which result, 0 where only the name is written; `None` for `?y*` paired with `?t.*`: the sibling's own position.
     pub index: Option<u32>,
 }
 
