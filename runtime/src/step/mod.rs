@@ -1,0 +1,3 @@
+//! A step: from a batch to logits.
+
+pub mod batch;
