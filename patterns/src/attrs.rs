@@ -1,0 +1,54 @@
+//! Values that attributes may take.
+
+use mscc_ir::attr::{Attr, AttrError, Float};
+use mscc_ir::ops::OpKind;
+use mscc_ir::{DType, Dim};
+
+use crate::rule::AttrTerm;
+
+/// Values of every kind, for trying what an attribute takes.
+pub(crate) fn pool() -> Vec<Attr> {
+    let floats = [1e-6, 1e-5, 0.01, 0.5, 2.0].map(|value| Attr::Float(Float(value)));
+    let lists = [vec![0], vec![1], vec![1, 2], vec![0, 1]];
+    let dims = lists.map(|list| Attr::Dims(list.into_iter().map(|size: i64| Dim::from(size)).collect()));
+    [true, false]
+        .map(Attr::Bool)
+        .into_iter()
+        .chain([0, 1, 2, -1, -2, 16].map(Attr::Int))
+        .chain(floats)
+        .chain(DType::ALL.map(|dtype| Attr::Name(dtype.name().to_owned())))
+        .chain(dims)
+        .collect()
+}
+
+/// Whether `op` takes these attributes for some values of the variables among them.
+pub(crate) fn check(op: OpKind, terms: &[(String, AttrTerm)]) -> Result<(), AttrError> {
+    let pool = pool();
+    let lists = |attr: &Attr| matches!(attr, Attr::Dims(_));
+    let tried: Vec<Vec<&Attr>> = terms
+        .iter()
+        .map(|(_, term)| match term {
+            AttrTerm::Value(value) => vec![value],
+            AttrTerm::Var(_) => pool.iter().collect(),
+            AttrTerm::Sizes(..) => pool.iter().filter(|attr| lists(attr)).collect(),
+        })
+        .collect();
+    let mut at = vec![0; terms.len()];
+    loop {
+        let attrs: Vec<(String, Attr)> = terms
+            .iter()
+            .enumerate()
+            .map(|(nth, (name, _))| (name.clone(), tried[nth][at[nth]].clone()))
+            .collect();
+        let error = match op.with_attrs(&attrs) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        // An op reads its attributes one by one, so each can be settled before the next.
+        let AttrError::Bad { name, .. } = &error else { return Err(error) };
+        match terms.iter().position(|(term, _)| term == name) {
+            Some(nth) if at[nth] + 1 < tried[nth].len() => at[nth] += 1,
+            _ => return Err(error),
+        }
+    }
+}
