@@ -3,6 +3,7 @@
 
 pub mod device;
 pub mod error;
+pub mod sample;
 pub mod step;
 
 pub use error::RuntimeError;

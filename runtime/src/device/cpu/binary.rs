@@ -130,3 +130,58 @@ impl<E: Element> Body for Segments<'_, E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FLOATS, Random, Tensor, levels, run};
+    use super::*;
+
+    fn reference(function: BinaryFunction, a: f64, b: f64) -> f64 {
+        match function {
+            BinaryFunction::Add => a + b,
+            BinaryFunction::Sub => a - b,
+            BinaryFunction::Mul => a * b,
+            BinaryFunction::Div => a / b,
+            BinaryFunction::Swiglu => a / (1.0 + (-a).exp()) * b,
+        }
+    }
+
+    #[test]
+    fn functions_match_the_reference_with_repeated_operands() {
+        let mut random = Random::new(5);
+        let shapes: [(&[usize], &[usize], &[usize]); 6] = [
+            (&[3, 17], &[3, 17], &[3, 17]),
+            (&[3, 33], &[33], &[3, 33]),
+            (&[33], &[5, 33], &[5, 33]),
+            (&[2, 3, 19], &[3, 1], &[2, 3, 19]),
+            (&[4], &[], &[4]),
+            (&[1, 5000], &[7, 1], &[7, 5000]),
+        ];
+        for (a_dims, b_dims, dims) in shapes {
+            for dtype in FLOATS {
+                let a = Tensor::gapped(dtype, a_dims).random(&mut random);
+                let mut b = Tensor::zeros(dtype, b_dims).random(&mut random);
+                b.set(&b.get().iter().map(|b| b + 2f64.copysign(*b)).collect::<Vec<_>>());
+                let repeat = |tensor: &Tensor| {
+                    let outer = tensor.view().broadcast(dims).unwrap();
+                    let (of_view, values) = (tensor.view().outer(0), tensor.get());
+                    let places: Vec<usize> = (0..of_view.count()).map(|i| of_view.offset(i)).collect();
+                    let outer = outer.outer(0);
+                    (0..outer.count())
+                        .map(|i| values[places.iter().position(|p| *p == outer.offset(i)).unwrap()])
+                        .collect::<Vec<_>>()
+                };
+                let (left, right) = (repeat(&a), repeat(&b));
+                for function in BinaryFunction::ALL {
+                    let want: Vec<f64> =
+                        left.iter().zip(&right).map(|(a, b)| reference(function, *a, *b)).collect();
+                    for isa in levels() {
+                        let y = Tensor::gapped(dtype, dims);
+                        run(isa, 2, &Binary { function, a: &a.view(), b: &b.view(), y: &y.view() });
+                        y.assert_close(&want, 1.0, &format!("{function:?} {dims:?} {}", isa.name()));
+                    }
+                }
+            }
+        }
+    }
+}

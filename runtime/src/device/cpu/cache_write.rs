@@ -59,7 +59,13 @@ impl Kernel for CacheWrite<'_> {
             let Ok(slot) = usize::try_from(got) else { continue };
             if slot >= limit {
                 let got = i64::from(got);
-                return Err(KernelError::Index { kernel: "cache_write", value: "slot_mapping", position, got, limit });
+                return Err(KernelError::Index {
+                    kernel: "cache_write",
+                    value: "slot_mapping",
+                    position,
+                    got,
+                    limit,
+                });
             }
             let row = rows.as_ptr::<u8>().add(position * rows.strides()[0] * bytes);
             let place = slot / block * cache.strides()[0] + slot % block * cache.strides()[1];
@@ -70,5 +76,32 @@ impl Kernel for CacheWrite<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Random, Tensor, run};
+    use super::super::{Pool, launch};
+    use super::*;
+
+    #[test]
+    fn rows_go_to_their_slots() {
+        let mut random = Random::new(2);
+        let cache = Tensor::zeros(DType::F16, &[3, 4, 2, 5]).random(&mut random);
+        // Rows inside a wider, merged result.
+        let rows = Tensor::with_strides(DType::F16, &[3, 2, 5], &[24, 6, 1]).random(&mut random);
+        let slots = Tensor::zeros(DType::I32, &[3]).of(&[11.0, -1.0, 2.0]);
+        let mut want = cache.get();
+        want[11 * 10..12 * 10].copy_from_slice(&rows.get()[..10]);
+        want[2 * 10..3 * 10].copy_from_slice(&rows.get()[20..]);
+        let (cache_view, rows, slot_mapping) = (cache.view(), rows.view(), slots.view());
+        run(Isa::Portable, 2, &CacheWrite { cache: &cache_view, rows: &rows, slot_mapping: &slot_mapping });
+        cache.assert_bits(&want, "cache");
+        let slot_mapping = Tensor::zeros(DType::I32, &[3]).of(&[0.0, 12.0, 1.0]);
+        let slot_mapping = slot_mapping.view();
+        let kernel = CacheWrite { cache: &cache_view, rows: &rows, slot_mapping: &slot_mapping };
+        let error = launch(&mut Pool::new(1), Isa::Portable, &kernel).unwrap_err();
+        assert!(matches!(error, KernelError::Index { position: 1, got: 12, limit: 12, .. }), "{error}");
     }
 }

@@ -11,9 +11,9 @@
 use std::arch::x86_64::*;
 
 use super::element::Element;
-use super::simd::Simd;
 #[cfg(target_arch = "x86_64")]
 use super::simd::Avx512;
+use super::simd::Simd;
 
 /// How a vector of `x` and a vector of `w` are multiplied into an accumulator.
 pub(crate) trait Product: Copy {
@@ -161,7 +161,12 @@ pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
                 prefetch(row.wrapping_add(PREFETCH_ROWS * w_stride + i));
             }
         }
-        let wv = [p.w(w[0].wrapping_add(i)), p.w(w[1].wrapping_add(i)), p.w(w[2].wrapping_add(i)), p.w(w[3].wrapping_add(i))];
+        let wv = [
+            p.w(w[0].wrapping_add(i)),
+            p.w(w[1].wrapping_add(i)),
+            p.w(w[2].wrapping_add(i)),
+            p.w(w[3].wrapping_add(i)),
+        ];
         for (m, row) in sums.iter_mut().enumerate() {
             let xv = p.x(x.wrapping_add(m * x_stride + i));
             for n in 0..TILE_COLUMNS {
@@ -172,7 +177,12 @@ pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
     }
     if i < k {
         let n = k - i;
-        let wv = [p.w_n(w[0].wrapping_add(i), n), p.w_n(w[1].wrapping_add(i), n), p.w_n(w[2].wrapping_add(i), n), p.w_n(w[3].wrapping_add(i), n)];
+        let wv = [
+            p.w_n(w[0].wrapping_add(i), n),
+            p.w_n(w[1].wrapping_add(i), n),
+            p.w_n(w[2].wrapping_add(i), n),
+            p.w_n(w[3].wrapping_add(i), n),
+        ];
         for (m, row) in sums.iter_mut().enumerate() {
             let xv = p.x_n(x.wrapping_add(m * x_stride + i), n);
             for n in 0..TILE_COLUMNS {

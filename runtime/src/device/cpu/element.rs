@@ -51,7 +51,17 @@ macro_rules! element {
     };
 }
 
-element!(f32, F32, f32, load_f32, load_f32_n, store_f32, store_f32_n, std::convert::identity, std::convert::identity);
+element!(
+    f32,
+    F32,
+    f32,
+    load_f32,
+    load_f32_n,
+    store_f32,
+    store_f32_n,
+    std::convert::identity,
+    std::convert::identity
+);
 element!(bf16, BF16, u16, load_bf16, load_bf16_n, store_bf16, store_bf16_n, bf16::to_f32, bf16::from_f32);
 element!(f16, F16, u16, load_f16, load_f16_n, store_f16, store_f16_n, f16::to_f32, f16::from_f32);
 

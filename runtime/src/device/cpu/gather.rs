@@ -63,17 +63,40 @@ impl Kernel for Gather<'_> {
                 DType::I64 => *indices.as_ptr::<i64>().add(position),
                 _ => i64::from(*indices.as_ptr::<i32>().add(position)),
             };
-            let index = usize::try_from(got).ok().filter(|index| *index < limit).ok_or(KernelError::Index {
-                kernel: "gather",
-                value: "indices",
-                position,
-                got,
-                limit,
-            })?;
+            let index = usize::try_from(got)
+                .ok()
+                .filter(|index| *index < limit)
+                .ok_or(KernelError::Index { kernel: "gather", value: "indices", position, got, limit })?;
             let from = table.as_ptr::<u8>().add(index * table.strides()[0] * element);
             let to = y.as_ptr::<u8>().add(rows.offset(position) * element);
             std::ptr::copy_nonoverlapping(from, to, row_bytes);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Random, Tensor, run};
+    use super::super::{Pool, launch};
+    use super::*;
+
+    #[test]
+    fn rows_are_picked_and_bad_indices_refused() {
+        let table = Tensor::gapped(DType::BF16, &[5, 7]).random(&mut Random::new(1));
+        for dtype in [DType::I32, DType::I64] {
+            let indices = Tensor::zeros(dtype, &[2, 2]).of(&[4.0, 0.0, 0.0, 3.0]);
+            let y = Tensor::gapped(DType::BF16, &[2, 2, 7]);
+            run(Isa::Portable, 2, &Gather { table: &table.view(), indices: &indices.view(), y: &y.view() });
+            let rows = table.get();
+            let want: Vec<f64> = [4, 0, 0, 3].iter().flat_map(|i| rows[i * 7..i * 7 + 7].to_vec()).collect();
+            y.assert_bits(&want, "rows");
+            for bad in [5.0, -1.0] {
+                let indices = Tensor::zeros(dtype, &[2, 2]).of(&[0.0, 0.0, bad, 0.0]);
+                let kernel = Gather { table: &table.view(), indices: &indices.view(), y: &y.view() };
+                let error = launch(&mut Pool::new(1), Isa::Portable, &kernel).unwrap_err();
+                assert!(matches!(error, KernelError::Index { position: 2, limit: 5, .. }), "{error}");
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Which vector instructions the kernels use.
 
-use super::simd::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
+use super::simd::{Portable, Simd};
 
 /// An instruction-set level, from the lowest to the highest.
 ///

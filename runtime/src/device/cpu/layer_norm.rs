@@ -113,3 +113,44 @@ unsafe fn normalise_row<S: Simd, X: Element, W: Element>(s: S, op: &LayerNorm<'_
         i += n;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FLOATS, Random, Tensor, levels, run};
+    use super::*;
+
+    #[test]
+    fn matches_the_reference() {
+        let mut random = Random::new(9);
+        for (rows, len) in [(1, 2), (3, 17), (5, 257)] {
+            for (xd, wd) in FLOATS.into_iter().flat_map(|xd| FLOATS.map(|wd| (xd, wd))) {
+                let x = Tensor::gapped(xd, &[rows, len]).random(&mut random);
+                let weight = Tensor::zeros(wd, &[len]).random(&mut random);
+                let bias = Tensor::zeros(wd, &[len]).random(&mut random);
+                for with_bias in [false, true] {
+                    let (w, b) = (weight.get(), bias.get());
+                    let want: Vec<f64> = x
+                        .get()
+                        .chunks(len)
+                        .flat_map(|row| {
+                            let mean = row.iter().sum::<f64>() / len as f64;
+                            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / len as f64;
+                            let scale = 1.0 / (variance + 1e-5).sqrt();
+                            let value = |i: usize| (row[i] - mean) * scale * w[i];
+                            let bias = |i: usize| if with_bias { b[i] } else { 0.0 };
+                            (0..len).map(|i| value(i) + bias(i)).collect::<Vec<_>>()
+                        })
+                        .collect();
+                    for isa in levels() {
+                        let y = Tensor::zeros(xd, &[rows, len]);
+                        let bias = bias.view();
+                        let bias = with_bias.then_some(&bias);
+                        let (x, weight, y_view) = (&x.view(), &weight.view(), &y.view());
+                        run(isa, 2, &LayerNorm { x, weight, bias, eps: 1e-5, y: y_view });
+                        y.assert_close(&want, 3.0, isa.name());
+                    }
+                }
+            }
+        }
+    }
+}

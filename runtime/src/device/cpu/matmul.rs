@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 use half::bf16;
 use mscc_ir::DType;
 
-use super::dot::{Product, Sink, TILE_COLUMNS, Widened, block};
 #[cfg(target_arch = "x86_64")]
 use super::dot::Bf16Pairs;
+use super::dot::{Product, Sink, TILE_COLUMNS, Widened, block};
 use super::element::{Element, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
@@ -93,14 +93,20 @@ impl Kernel for Matmul<'_> {
         let check = Check("matmul");
         let Matmul { x, w, bias, y, .. } = *self;
         let floats = [Some(x), Some(w), bias, Some(y)].into_iter().flatten();
-        check.dtypes(floats.clone().all(|view| is_compute_float(view.dtype())), &floats.collect::<Vec<_>>())?;
+        check
+            .dtypes(floats.clone().all(|view| is_compute_float(view.dtype())), &floats.collect::<Vec<_>>())?;
         check.shape("x", x, x.rank() >= 1, "[.., K]")?;
         check.shape("w", w, w.rank() == 2 || (w.rank() > 2 && w.rank() == x.rank()), "[.., N, K]")?;
         let (lead, last) = w.dims().split_at(w.rank() - 2);
         let (n, k) = if self.transposed { (last[0], last[1]) } else { (last[1], last[0]) };
         check.shape("w", w, k == x.last_dim(), "[.., N, K] with the K of x")?;
         let x_lead = &x.dims()[..x.rank() - 1];
-        check.shape("w", w, lead.is_empty() || *lead == x_lead[..x_lead.len() - 1], "the leading dims of x")?;
+        check.shape(
+            "w",
+            w,
+            lead.is_empty() || *lead == x_lead[..x_lead.len() - 1],
+            "the leading dims of x",
+        )?;
         let fits = y.rank() == x.rank() && y.dims()[..y.rank() - 1] == *x_lead && y.last_dim() == n;
         check.shape("y", y, fits, "[.., M, N]")?;
         if let Some(bias) = bias {
@@ -325,4 +331,137 @@ impl Sink for Rows<'_> {
 #[inline(always)]
 unsafe fn get(view: &View, index: usize) -> f32 {
     with_float!(view.dtype(), E => E::get(view.as_ptr::<E>().add(index)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FLOATS, Random, Tensor, levels, run};
+    use super::*;
+
+    fn reference(
+        x: &[f64],
+        w: &[f64],
+        bias: Option<&[f64]>,
+        n: usize,
+        k: usize,
+        transposed: bool,
+    ) -> Vec<f64> {
+        let rows = x.len().checked_div(k).unwrap_or(0);
+        let mut y = Vec::new();
+        for row in 0..rows {
+            for column in 0..n {
+                let at = |i: usize| if transposed { column * k + i } else { i * n + column };
+                let product: f64 = (0..k).map(|i| x[row * k + i] * w[at(i)]).sum();
+                y.push(product + bias.map_or(0.0, |bias| bias[column]));
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn products_match_the_reference_for_all_types_and_layouts() {
+        let mut random = Random::new(13);
+        let sizes = [(1, 1, 1), (1, 7, 33), (2, 5, 16), (7, 13, 47), (13, 4, 96), (6, 31, 257)];
+        for (m, n, k) in sizes {
+            for (xd, wd) in FLOATS.into_iter().flat_map(|xd| FLOATS.map(|wd| (xd, wd))) {
+                for (transposed, with_bias) in [(true, false), (true, true), (false, true)] {
+                    let x = Tensor::gapped(xd, &[m, k]).random(&mut random);
+                    let w = Tensor::gapped(wd, &if transposed { [n, k] } else { [k, n] }).random(&mut random);
+                    let bias = Tensor::zeros(wd, &[n]).random(&mut random);
+                    let bias_values = bias.get();
+                    let bias_values = with_bias.then_some(bias_values.as_slice());
+                    let want = reference(&x.get(), &w.get(), bias_values, n, k, transposed);
+                    for isa in levels() {
+                        let y = Tensor::gapped(xd, &[m, n]);
+                        let bias = bias.view();
+                        let bias = with_bias.then_some(&bias);
+                        run(isa, 2, &Matmul { x: &x.view(), w: &w.view(), bias, transposed, y: &y.view() });
+                        let what = format!("{xd} x {wd} [{m}, {k}] x [{n}, {k}] {}", isa.name());
+                        y.assert_close(&want, k as f64, &what);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn batched_products_match_the_reference() {
+        let mut random = Random::new(17);
+        let (batch, m, n, k) = (3, 5, 6, 19);
+        let x = Tensor::gapped(DType::F32, &[batch, m, k]).random(&mut random);
+        let w = Tensor::gapped(DType::F32, &[batch, n, k]).random(&mut random);
+        let (xs, ws) = (x.get(), w.get());
+        let want: Vec<f64> = (0..batch)
+            .flat_map(|b| reference(&xs[b * m * k..][..m * k], &ws[b * n * k..][..n * k], None, n, k, true))
+            .collect();
+        for isa in levels() {
+            let y = Tensor::gapped(DType::F32, &[batch, m, n]);
+            let kernel = Matmul { x: &x.view(), w: &w.view(), bias: None, transposed: true, y: &y.view() };
+            run(isa, 2, &kernel);
+            y.assert_close(&want, k as f64, isa.name());
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_alone_and_in_any_company() {
+        let mut random = Random::new(19);
+        // More columns than a block takes, so that blocks meet within them too.
+        for (m, n, k) in [(37, 131, 83), (150, 67, 64)] {
+            for (xd, wd) in FLOATS.into_iter().flat_map(|xd| FLOATS.map(|wd| (xd, wd))) {
+                let x = Tensor::zeros(xd, &[m, k]).random(&mut random);
+                let w = Tensor::zeros(wd, &[n, k]).random(&mut random);
+                let (x, w) = (x.view(), w.view());
+                for isa in levels() {
+                    let whole = Tensor::zeros(xd, &[m, n]);
+                    run(isa, 1, &Matmul { x: &x, w: &w, bias: None, transposed: true, y: &whole.view() });
+                    let whole = whole.get();
+                    for (threads, chunk) in
+                        [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 7), (2, m), (3, 30), (3, m)]
+                    {
+                        let y = Tensor::zeros(xd, &[m, n]);
+                        for start in (0..m).step_by(chunk) {
+                            let part = |view: View| view.slice(0, start, chunk.min(m - start)).unwrap();
+                            let (x, y) = (part(x.clone()), part(y.view()));
+                            run(isa, threads, &Matmul { x: &x, w: &w, bias: None, transposed: true, y: &y });
+                        }
+                        let what = format!("{} {threads} threads, chunks of {chunk}", isa.name());
+                        assert_eq!(y.get(), whole, "{what}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn untransposed_weights_give_the_bits_of_transposed_ones() {
+        let mut random = Random::new(23);
+        let (m, n, k) = (7, 37, 45);
+        for dtype in FLOATS {
+            let x = Tensor::zeros(dtype, &[m, k]).random(&mut random);
+            let w = Tensor::zeros(dtype, &[n, k]).random(&mut random);
+            let turned: Vec<f64> = (0..n * k).map(|i| w.get()[i % n * k + i / n]).collect();
+            let turned = Tensor::zeros(dtype, &[k, n]).of(&turned);
+            for isa in levels() {
+                let (a, b) = (Tensor::zeros(dtype, &[m, n]), Tensor::zeros(dtype, &[m, n]));
+                let x = &x.view();
+                run(isa, 2, &Matmul { x, w: &w.view(), bias: None, transposed: true, y: &a.view() });
+                run(isa, 2, &Matmul { x, w: &turned.view(), bias: None, transposed: false, y: &b.view() });
+                b.assert_bits(&a.get(), isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn empty_products_are_fine() {
+        for (m, n, k) in [(0, 3, 4), (3, 0, 4), (2, 3, 0)] {
+            let (x, w) = (Tensor::zeros(DType::F32, &[m, k]), Tensor::zeros(DType::F32, &[n, k]));
+            let y = Tensor::zeros(DType::F32, &[m, n]);
+            for isa in levels() {
+                let kernel =
+                    Matmul { x: &x.view(), w: &w.view(), bias: None, transposed: true, y: &y.view() };
+                run(isa, 2, &kernel);
+                assert!(y.get().iter().all(|y| *y == 0.0));
+            }
+        }
+    }
 }

@@ -94,7 +94,8 @@ impl Pool {
         shared.next.store(0, Ordering::Relaxed);
         // SAFETY: only the lifetime is erased. Workers use the pointer only within the gate, and this
         // function returns only after it is closed and empty.
-        let task: &'static Task<'static> = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
+        let task: &'static Task<'static> =
+            unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
         let job = Job { task, count };
         // SAFETY: the gate is closed and empty, so nobody reads the job.
         unsafe { *shared.job.get() = Some(job) };
@@ -141,8 +142,10 @@ impl Worker {
     fn start(index: usize, shared: Arc<Shared>) -> Option<Worker> {
         let parked = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&parked);
-        let handle =
-            thread::Builder::new().name(format!("mscc-cpu-{index}")).spawn(move || shared.work(&flag)).ok()?;
+        let handle = thread::Builder::new()
+            .name(format!("mscc-cpu-{index}"))
+            .spawn(move || shared.work(&flag))
+            .ok()?;
         Some(Worker { thread: handle.thread().clone(), parked, handle: Some(handle) })
     }
 }

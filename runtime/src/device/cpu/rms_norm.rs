@@ -199,3 +199,48 @@ unsafe fn normalise_row<S: Simd, X: Element, W: Element>(
         X::store_n(s, y.wrapping_add(i), s.mul(v, W::load_n(s, weight.wrapping_add(i), n)), n);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FLOATS, Random, Tensor, levels, run};
+    use super::super::{Binary, BinaryFunction};
+    use super::*;
+
+    fn reference(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
+        let normalise = |row: &[f64]| {
+            let mean = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
+            let scale = 1.0 / (mean + eps).sqrt();
+            row.iter().zip(weight).map(|(x, w)| x * scale * w).collect::<Vec<_>>()
+        };
+        x.chunks(weight.len()).flat_map(normalise).collect()
+    }
+
+    #[test]
+    fn norms_match_the_reference_and_each_other() {
+        let mut random = Random::new(7);
+        for (rows, len) in [(1, 1), (3, 17), (37, 64), (5, 257), (2, 1000)] {
+            for (xd, wd) in FLOATS.into_iter().flat_map(|xd| FLOATS.map(|wd| (xd, wd))) {
+                let x = Tensor::gapped(xd, &[rows, len]).random(&mut random);
+                let r = Tensor::zeros(xd, &[rows, len]).random(&mut random);
+                let weight = Tensor::zeros(wd, &[len]).random(&mut random);
+                let (eps, w) = (1e-6, weight.view());
+                for isa in levels() {
+                    let y = Tensor::zeros(xd, &[rows, len]);
+                    run(isa, 2, &RmsNorm { x: &x.view(), weight: &w, eps, y: &y.view() });
+                    y.assert_close(&reference(&x.get(), &weight.get(), 1e-6), 2.0, isa.name());
+
+                    let (sum, normed) = (Tensor::zeros(xd, &[rows, len]), Tensor::zeros(xd, &[rows, len]));
+                    let (a, b) = (&x.view(), &r.view());
+                    run(isa, 1, &Binary { function: BinaryFunction::Add, a, b, y: &sum.view() });
+                    run(isa, 1, &RmsNorm { x: &sum.view(), weight: &w, eps, y: &normed.view() });
+                    // In place: h takes the memory of r, y that of x.
+                    let (x, r) = (x.clone(), r.clone());
+                    let (xv, rv) = (x.view(), r.view());
+                    run(isa, 3, &AddRmsNorm { x: &xv, r: &rv, weight: &w, eps, y: &xv, h: &rv });
+                    r.assert_bits(&sum.get(), "h");
+                    x.assert_bits(&normed.get(), "y");
+                }
+            }
+        }
+    }
+}

@@ -106,7 +106,9 @@ impl Kernel for Rope<'_> {
         let fits = cos.rank() == 2 && cos.dims()[0] == x.dims()[0] && 2 * cos.dims()[1] <= x.dims()[2];
         check.shape("cos", cos, fits, "[T, R/2] with R <= D")?;
         check.dims("sin", sin, cos.dims(), "those of cos")?;
-        [("x", x), ("cos", cos), ("sin", sin), ("y", y)].iter().try_for_each(|(name, view)| check.inner(name, view))
+        [("x", x), ("cos", cos), ("sin", sin), ("y", y)]
+            .iter()
+            .try_for_each(|(name, view)| check.inner(name, view))
     }
 
     fn split(&self, threads: usize) -> Split {
@@ -185,5 +187,61 @@ unsafe fn rotate_neighbours<E: Element>(
         let (c, d) = (*cos.wrapping_add(i), *sin.wrapping_add(i));
         E::set(y.wrapping_add(2 * i), a * c - b * d);
         E::set(y.wrapping_add(2 * i + 1), b * c + a * d);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FLOATS, Random, Tensor, levels, run};
+    use super::*;
+
+    #[test]
+    fn table_matches_the_reference() {
+        let positions = [0.0, 1.0, 77.0, 131_071.0];
+        let frequencies: Vec<f64> =
+            (0..5).map(|j| f64::from(10_000f64.powf(-f64::from(j) / 5.0) as f32)).collect();
+        let p = Tensor::zeros(DType::I32, &[4]).of(&positions);
+        let f = Tensor::zeros(DType::F32, &[5]).of(&frequencies);
+        let (cos, sin) = (Tensor::zeros(DType::F32, &[4, 5]), Tensor::gapped(DType::F32, &[4, 5]));
+        let (c, s) = (cos.view(), sin.view());
+        let kernel = RopeTable { positions: &p.view(), frequencies: &f.view(), scale: 1.5, cos: &c, sin: &s };
+        run(Isa::Portable, 2, &kernel);
+        let angles: Vec<f64> = positions
+            .iter()
+            .flat_map(|p| frequencies.iter().map(move |f| f64::from((p * f) as f32)))
+            .collect();
+        cos.assert_close(&angles.iter().map(|a| a.cos() * 1.5).collect::<Vec<_>>(), 0.1, "cos");
+        sin.assert_close(&angles.iter().map(|a| a.sin() * 1.5).collect::<Vec<_>>(), 0.1, "sin");
+    }
+
+    #[test]
+    fn rotation_matches_the_reference() {
+        let mut random = Random::new(4);
+        for (heads, width, half) in [(1, 2, 1), (3, 24, 12), (2, 80, 16), (2, 128, 64), (1, 5, 0)] {
+            for (dtype, interleaved) in FLOATS.into_iter().flat_map(|d| [(d, false), (d, true)]) {
+                let tokens = 5;
+                let x = Tensor::gapped(dtype, &[tokens, heads, width]).random(&mut random);
+                let cos = Tensor::zeros(DType::F32, &[tokens, half]).random(&mut random);
+                let sin = Tensor::zeros(DType::F32, &[tokens, half]).random(&mut random);
+                let (c, s) = (cos.get(), sin.get());
+                let mut want = x.get();
+                for (index, head) in want.chunks_mut(width).enumerate() {
+                    for j in 0..half {
+                        let (a, b) = if interleaved { (2 * j, 2 * j + 1) } else { (j, j + half) };
+                        let (cos, sin) = (c[index / heads * half + j], s[index / heads * half + j]);
+                        (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[b] * cos + head[a] * sin);
+                    }
+                }
+                for isa in levels() {
+                    let y = Tensor::zeros(dtype, x.dims());
+                    let (cos, sin) = (&cos.view(), &sin.view());
+                    run(isa, 2, &Rope { x: &x.view(), cos, sin, interleaved, y: &y.view() });
+                    y.assert_close(&want, 1.0, isa.name());
+                    let same = x.clone();
+                    run(isa, 2, &Rope { x: &same.view(), cos, sin, interleaved, y: &same.view() });
+                    same.assert_bits(&y.get(), "in place");
+                }
+            }
+        }
     }
 }

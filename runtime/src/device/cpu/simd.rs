@@ -3,11 +3,11 @@
 //! A value of a [`Simd`] type is the proof that the machine has its instructions: arithmetic on it is safe,
 //! only loads and stores are not. All methods are `#[inline(always)]` and take on the caller's features.
 
-mod portable;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;

@@ -101,3 +101,31 @@ unsafe fn softmax_row<S: Simd, E: Element>(s: S, x: *const E, exponentials: *mut
         i += n;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FLOATS, Random, Tensor, levels, run};
+    use super::*;
+
+    #[test]
+    fn matches_the_reference() {
+        let mut random = Random::new(11);
+        for (rows, len) in [(1, 1), (3, 17), (2, 5), (4, 1000)] {
+            for dtype in FLOATS {
+                let values: Vec<f64> = (0..rows * len).map(|_| random.float() * 20.0 - 200.0).collect();
+                let x = Tensor::gapped(dtype, &[rows, len]).of(&values);
+                let softmax = |row: &[f64]| {
+                    let max = row.iter().copied().fold(f64::MIN, f64::max);
+                    let sum: f64 = row.iter().map(|x| (x - max).exp()).sum();
+                    row.iter().map(|x| (x - max).exp() / sum).collect::<Vec<_>>()
+                };
+                let want: Vec<f64> = x.get().chunks(len).flat_map(softmax).collect();
+                for isa in levels() {
+                    let y = Tensor::zeros(dtype, &[rows, len]);
+                    run(isa, 2, &Softmax { x: &x.view(), y: &y.view() });
+                    y.assert_close(&want, 1.0, isa.name());
+                }
+            }
+        }
+    }
+}

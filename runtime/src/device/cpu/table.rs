@@ -2,7 +2,6 @@
 //!
 //! To add a kernel: its file beside this one, and its lines here.
 
-use mscc_ir::DType;
 use mscc_ir::ops::{Op, OpKind};
 
 use super::error::KernelError;
@@ -11,8 +10,8 @@ use super::kernel::{Kernel, Split};
 use super::pool::{Scratch, TaskResult};
 use super::view::View;
 use super::{
-    AddRmsNorm, Attention, Binary, BinaryFunction, CacheWrite, Copy, Gather, Matmul, RmsNorm, Rope, RopeTable,
-    Unary, UnaryFunction,
+    AddRmsNorm, Attention, Binary, BinaryFunction, CacheWrite, Copy, Gather, Matmul, RmsNorm, Rope,
+    RopeTable, Unary, UnaryFunction,
 };
 
 /// A kernel with its operands and results.
@@ -208,5 +207,64 @@ fn axis(axis: i64, view: &View) -> Option<usize> {
     usize::try_from(if axis < 0 { axis + rank } else { axis }).ok().filter(|axis| *axis < view.rank())
 }
 
-/// The float types that kernels compute with.
-pub const COMPUTE_DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
+#[cfg(test)]
+mod tests {
+    use mscc_ir::DType;
+    use mscc_ir::ops::{Add, Concat, Reshape, RmsNorm, Silu, Split as SplitOp, Transpose};
+    use mscc_ir::{Dim, attr::Float};
+
+    use super::super::testing::{Random, Tensor, run};
+    use super::*;
+
+    fn apply(op: impl Into<Op>, operands: &[&Tensor], results: &[&Tensor]) {
+        let operands: Vec<View> = operands.iter().map(|tensor| tensor.view()).collect();
+        let results: Vec<View> = results.iter().map(|tensor| tensor.view()).collect();
+        run(Isa::detect(), 2, &bind(&op.into(), &operands, &results).unwrap());
+    }
+
+    #[test]
+    fn layout_ops_become_copies() {
+        let mut random = Random::new(1);
+        let x = Tensor::zeros(DType::BF16, &[3, 4, 5]).random(&mut random);
+        let y = Tensor::zeros(DType::BF16, &[5, 3, 4]);
+        apply(Transpose { permutation: vec![2, 0, 1] }, &[&x], &[&y]);
+        let at = |i: usize, j: usize, k: usize| x.get()[(i * 4 + j) * 5 + k];
+        assert_eq!(y.get()[(2 * 3 + 1) * 4 + 3], at(1, 3, 2));
+
+        let (a, b) = (Tensor::gapped(DType::BF16, &[3, 1, 5]), Tensor::zeros(DType::BF16, &[3, 3, 5]));
+        apply(SplitOp { axis: -2, sizes: vec![Dim::ONE, Dim::constant(3)] }, &[&x], &[&a, &b]);
+        assert_eq!(a.get()[5], at(1, 0, 0));
+        let back = Tensor::zeros(DType::BF16, &[3, 4, 5]);
+        apply(Concat { axis: 1 }, &[&a, &b], &[&back]);
+        back.assert_bits(&x.get(), "split and joined");
+        let flat = Tensor::zeros(DType::BF16, &[15]);
+        apply(Reshape { shape: vec![Dim::constant(15)] }, &[&a], &[&flat]);
+        flat.assert_bits(&a.get(), "reshaped");
+    }
+
+    #[test]
+    fn misfits_are_errors() {
+        let x = Tensor::zeros(DType::F32, &[2, 3]).view();
+        let one = std::slice::from_ref(&x);
+        let arity = KernelError::Arity { kernel: "add", operands: 1, results: 1 };
+        assert_eq!(bind(&Add.into(), one, one).err(), Some(arity));
+        let eight_bit = Tensor::zeros(DType::U8, &[2, 3]).view();
+        let bound = bind(&Silu.into(), std::slice::from_ref(&eight_bit), one).unwrap();
+        assert_eq!(
+            bound.check(),
+            Err(KernelError::Dtypes { kernel: "unary", dtypes: vec![DType::U8, DType::F32] })
+        );
+        let operands = [x.clone(), x.clone()];
+        let norm = RmsNorm { eps: Float(1e-6) }.into();
+        assert!(matches!(bind(&norm, &operands, one).unwrap().check(), Err(KernelError::Shape { .. })));
+        let concat = Concat { axis: 7 }.into();
+        assert!(matches!(bind(&concat, &operands, one), Err(KernelError::Attribute { .. })));
+    }
+
+    #[test]
+    fn all_kinds_but_those_of_weights_have_a_kernel() {
+        let without: Vec<_> =
+            OpKind::ALL.iter().filter(|kind| !has_kernel(**kind)).map(|kind| kind.name()).collect();
+        assert_eq!(without, ["rope_freqs"]);
+    }
+}

@@ -137,3 +137,72 @@ impl<X: Element, Y: Element> Body for Segments<'_, X, Y> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FLOATS, Random, Tensor, levels, run};
+    use super::*;
+
+    fn reference(function: UnaryFunction, x: f64) -> f64 {
+        match function {
+            UnaryFunction::Identity => x,
+            UnaryFunction::Neg => -x,
+            UnaryFunction::Abs => x.abs(),
+            UnaryFunction::Exp => x.exp(),
+            UnaryFunction::Sqrt => x.sqrt(),
+            UnaryFunction::Relu => x.max(0.0),
+            UnaryFunction::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            UnaryFunction::Silu => x / (1.0 + (-x).exp()),
+            UnaryFunction::Tanh => x.tanh(),
+            UnaryFunction::Gelu => {
+                let z = x / 2f64.sqrt();
+                let (mut term, mut erf) = (z, z);
+                for n in 1..60 {
+                    term *= -z * z / f64::from(n);
+                    erf += term / f64::from(2 * n + 1);
+                }
+                x / 2.0 * (1.0 + erf * std::f64::consts::FRAC_2_SQRT_PI)
+            }
+            UnaryFunction::GeluTanh => {
+                x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
+            }
+        }
+    }
+
+    #[test]
+    fn functions_match_the_reference_for_all_types_and_layouts() {
+        let mut random = Random::new(3);
+        for dims in [&[1][..], &[3, 17], &[2, 5, 24], &[9001], &[]] {
+            for (xd, yd) in FLOATS.into_iter().flat_map(|xd| FLOATS.map(|yd| (xd, yd))) {
+                for function in UnaryFunction::ALL {
+                    let mut x = Tensor::gapped(xd, dims).random(&mut random);
+                    if function == UnaryFunction::Sqrt {
+                        x.set(&x.get().iter().map(|x| x.abs()).collect::<Vec<_>>());
+                    }
+                    let want: Vec<f64> = x.get().iter().map(|x| reference(function, *x)).collect();
+                    for isa in levels() {
+                        for y in [Tensor::zeros(yd, dims), Tensor::gapped(yd, dims)] {
+                            run(isa, 2, &Unary { function, x: &x.view(), y: &y.view() });
+                            y.assert_close(&want, 1.0, &format!("{function:?} {dims:?} {}", isa.name()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn casts_round_to_nearest_even_and_keep_subnormals() {
+        let values = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 1e-40, -1e-39, 65519.0, f64::INFINITY];
+        let x = Tensor::zeros(mscc_ir::DType::F32, &[6]).of(&values);
+        for dtype in FLOATS {
+            // The test tensor converts by the `half` crate.
+            let want = Tensor::zeros(dtype, &[6]).of(&x.get());
+            for isa in levels() {
+                let y = Tensor::zeros(dtype, &[6]);
+                run(isa, 1, &Unary { function: UnaryFunction::Identity, x: &x.view(), y: &y.view() });
+                y.assert_bits(&want.get(), isa.name());
+            }
+        }
+    }
+}
