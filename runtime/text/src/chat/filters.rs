@@ -1,0 +1,241 @@
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, Error, State, Value};
+
+use super::python::{self, charge, check_depth, error};
+
+/// Adds the filters, tests and functions that differ from jinja2's in the engine, or that it lacks.
+pub(super) fn add_to(environment: &mut Environment<'static>) {
+    environment.add_filter("tojson", to_json);
+    environment.add_filter("string", |state: &State, value: &Value| -> Result<String, Error> {
+        Ok(python::str(state, value)?.into_owned())
+    });
+    environment.add_filter("trim", trim);
+    environment.add_filter("join", join);
+    environment.add_filter("default", default);
+    environment.add_filter("d", default);
+    environment.add_filter("wordcount", |state: &State, value: &Value| -> Result<usize, Error> {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        Ok(python::str(state, value)?.split(|c| !is_word(c)).filter(|word| !word.is_empty()).count())
+    });
+    // Its output grows with the square of the depth of a value, and no template prints values so.
+    environment.remove_filter("pprint");
+    environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+    environment.add_test("iterable", |value: &Value| value.is_undefined() || value.try_iter().is_ok());
+    environment.add_test("sequence", |value: &Value| value.is_undefined() || value.len().is_some());
+}
+
+/// `json.dumps` with the arguments that transformers lets through.
+fn to_json(state: &State, value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
+    // Positional arguments come in Python's order, of which templates use none but by mistake.
+    let ensure_ascii = match indent {
+        Some(value) => value.is_true(),
+        None => options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+    };
+    let indent = match options.get::<Option<Value>>("indent")? {
+        Some(value) if value.is_none() || value.is_undefined() => None,
+        Some(value) => match (value.as_str(), value.as_i64()) {
+            (Some(text), _) => Some(text.to_owned()),
+            (None, Some(count)) => Some(" ".repeat(usize::try_from(count.min(1000)).unwrap_or(0))),
+            (None, None) => return Err(error("tojson: indent is a number or a string")),
+        },
+        None => None,
+    };
+    let separators = match options.get::<Option<Value>>("separators")? {
+        Some(value) if !value.is_none() => {
+            let items: Vec<Value> = value.try_iter()?.take(3).collect();
+            match items.as_slice() {
+                [item, key] => (item.to_string(), key.to_string()),
+                _ => return Err(error("tojson: separators are two strings")),
+            }
+        }
+        _ if indent.is_some() => (",".to_owned(), ": ".to_owned()),
+        _ => (", ".to_owned(), ": ".to_owned()),
+    };
+    let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    options.assert_all_used()?;
+    let mut json = Json { state, ensure_ascii, indent, separators, sort_keys, out: String::new(), paid: 0 };
+    json.write(value, 0)?;
+    Ok(json.out)
+}
+
+struct Json<'a, 'b, 'c> {
+    state: &'a State<'b, 'c>,
+    ensure_ascii: bool,
+    indent: Option<String>,
+    /// Between items, and between a key and its value.
+    separators: (String, String),
+    sort_keys: bool,
+    out: String,
+    /// How much of it is paid for.
+    paid: usize,
+}
+
+impl Json<'_, '_, '_> {
+    fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        check_depth(depth)?;
+        match value.kind() {
+            ValueKind::None => self.out.push_str("null"),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.out.push_str(&number(value)),
+            ValueKind::String => self.write_str(value.as_str().unwrap_or_default()),
+            ValueKind::Seq => {
+                self.out.push('[');
+                let mut count = 0;
+                for item in value.try_iter()? {
+                    self.next_item(count, depth + 1);
+                    self.write(&item, depth + 1)?;
+                    count += 1;
+                }
+                self.close(count, depth, ']');
+            }
+            ValueKind::Map => {
+                let mut keys: Vec<Value> = value.try_iter()?.collect();
+                if self.sort_keys {
+                    charge(self.state, keys.len().saturating_mul(64))?;
+                    keys.sort();
+                }
+                self.out.push('{');
+                for (index, key) in keys.iter().enumerate() {
+                    self.next_item(index, depth + 1);
+                    match key.kind() {
+                        ValueKind::String => self.write_str(key.as_str().unwrap_or_default()),
+                        ValueKind::None => self.out.push_str("\"null\""),
+                        ValueKind::Bool => {
+                            self.out.push_str(if key.is_true() { "\"true\"" } else { "\"false\"" });
+                        }
+                        ValueKind::Number => self.write_str(&number(key)),
+                        other => return Err(error(format!("tojson: a key cannot be of type {other}"))),
+                    }
+                    self.out.push_str(&self.separators.1);
+                    self.write(&value.get_item(key)?, depth + 1)?;
+                }
+                self.close(keys.len(), depth, '}');
+            }
+            other => return Err(error(format!("tojson: a value of type {other} is not JSON"))),
+        }
+        let unpaid = self.out.len() - std::mem::replace(&mut self.paid, self.out.len());
+        charge(self.state, unpaid)
+    }
+
+    fn next_item(&mut self, index: usize, depth: usize) {
+        if index > 0 {
+            self.out.push_str(&self.separators.0);
+        }
+        self.new_line(depth);
+    }
+
+    fn close(&mut self, count: usize, depth: usize, bracket: char) {
+        if count > 0 {
+            self.new_line(depth);
+        }
+        self.out.push(bracket);
+    }
+
+    fn new_line(&mut self, depth: usize) {
+        if let Some(indent) = &self.indent {
+            self.out.push('\n');
+            self.out.extend(std::iter::repeat_n(indent.as_str(), depth));
+        }
+    }
+
+    fn write_str(&mut self, text: &str) {
+        self.out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => self.out.push_str("\\\""),
+                '\\' => self.out.push_str("\\\\"),
+                '\n' => self.out.push_str("\\n"),
+                '\r' => self.out.push_str("\\r"),
+                '\t' => self.out.push_str("\\t"),
+                '\u{8}' => self.out.push_str("\\b"),
+                '\u{c}' => self.out.push_str("\\f"),
+                c if c < ' '
+                    || (self.ensure_ascii && !c.is_ascii())
+                    || c == '\u{7f}' && self.ensure_ascii =>
+                {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        self.out.push_str(&format!("\\u{unit:04x}"));
+                    }
+                }
+                c => self.out.push(c),
+            }
+        }
+        self.out.push('"');
+    }
+}
+
+/// A number as `json.dumps` writes it.
+fn number(value: &Value) -> String {
+    if value.is_integer() {
+        return value.to_string();
+    }
+    match f64::try_from(value.clone()) {
+        Ok(float) if float.is_nan() => "NaN".into(),
+        Ok(float) if float.is_infinite() => if float > 0.0 { "Infinity" } else { "-Infinity" }.into(),
+        Ok(float) => python::float(float),
+        Err(_) => value.to_string(),
+    }
+}
+
+/// The value, unless it is undefined or, where `boolean` is set, false.
+fn default(
+    value: &Value,
+    default_value: Option<Value>,
+    boolean: Option<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let default_value = default_value.or(options.get("default_value")?).unwrap_or_else(|| Value::from(""));
+    let boolean = boolean.or(options.get("boolean")?).is_some_and(|boolean| boolean.is_true());
+    options.assert_all_used()?;
+    let is_missing = value.is_undefined() || (boolean && !value.is_true());
+    Ok(if is_missing { default_value } else { value.clone() })
+}
+
+/// `str.strip` of the text of a value.
+fn trim(state: &State, value: &Value, chars: Option<&str>) -> Result<String, Error> {
+    let text = python::str(state, value)?;
+    charge(state, text.len())?;
+    Ok(match chars {
+        Some(chars) => text.trim_matches(|c| chars.contains(c)).to_owned(),
+        None => text.trim_matches(python::is_space).to_owned(),
+    })
+}
+
+/// Joins the texts of items, or of an attribute of each.
+fn join(state: &State, value: &Value, separator: Option<&Value>, options: Kwargs) -> Result<String, Error> {
+    let keyword = options.get::<Option<Value>>("d")?;
+    let separator = match separator.or(keyword.as_ref()) {
+        Some(separator) => python::str(state, separator)?.into_owned(),
+        None => String::new(),
+    };
+    let attribute = options.get::<Option<Value>>("attribute")?;
+    options.assert_all_used()?;
+    let mut out = String::new();
+    if value.is_undefined() {
+        return Ok(out);
+    }
+    for (index, item) in value.try_iter()?.enumerate() {
+        let start = out.len();
+        if index > 0 {
+            out.push_str(&separator);
+        }
+        let item = match &attribute {
+            Some(path) => attribute_of(&item, path)?,
+            None => item,
+        };
+        out.push_str(&python::str(state, &item)?);
+        charge(state, out.len() - start)?;
+    }
+    Ok(out)
+}
+
+/// Follows a path such as `function.name`.
+fn attribute_of(item: &Value, path: &Value) -> Result<Value, Error> {
+    match path.as_str() {
+        Some(path) => path.split('.').try_fold(item.clone(), |value, part| match part.parse::<usize>() {
+            Ok(index) => value.get_item_by_index(index),
+            Err(_) => value.get_attr(part),
+        }),
+        None => item.get_item(path),
+    }
+}

@@ -1,0 +1,451 @@
+mod dialect;
+mod environment;
+mod filters;
+mod methods;
+mod python;
+mod strftime;
+
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind};
+use serde_json::{Map, Value};
+
+use crate::files::{self, FileError};
+use crate::special::SpecialTokens;
+use crate::tokenizer::MAX_CONFIG_BYTES;
+
+/// Largest template, in bytes.
+const MAX_TEMPLATE_BYTES: u64 = 4 << 20;
+/// Most templates of one repository.
+const MAX_TEMPLATES: usize = 64;
+/// Stack of the thread that renders, in bytes for a unit of fuel: a template can nest a value as deep as its fuel
+/// lasts, and dropping or printing such a value recurses. Four times what the worst template found needs; the
+/// memory is only reserved, and used as far as needed.
+const STACK_BYTES_PER_FUEL: u64 = 256;
+/// Stack for everything else, in bytes.
+const STACK_BYTES: u64 = 16 << 20;
+/// Most fuel, so that the stack stays within what can be reserved.
+const MAX_FUEL: u64 = 16_000_000;
+
+/// A model's chat template: makes the text of a conversation.
+///
+/// Templates are programs from the internet. They run in the environment that transformers gives them (its
+/// extensions, `raise_exception`, `strftime_now`, Python's `tojson`, methods and text forms of values), without
+/// access to files or anything else of the host, and within [`ChatLimits`].
+///
+/// As in transformers, keys of a message that are null are dropped, `reasoning_content`, `thinking` and
+/// `reasoning` are filled from one another, and an empty conversation is refused.
+///
+/// Cloning is cheap. Rendering takes a fresh thread.
+///
+/// Source: transformers 5.23, `chat_template_utils.py` and `apply_chat_template`.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    inner: Arc<Inner>,
+    limits: ChatLimits,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// The compiled templates, under their names.
+    environment: Environment<'static>,
+    names: Vec<String>,
+    special_tokens: Map<String, Value>,
+    /// Alive while the thread of a rendering runs that took too long.
+    overdue: Mutex<Weak<()>>,
+}
+
+impl Inner {
+    fn render(
+        &self,
+        name: &str,
+        context: &Map<String, Value>,
+        now: SystemTime,
+        fuel: u64,
+    ) -> Result<String, minijinja::Error> {
+        // A copy of the environment, which shares its templates, carries what differs per call.
+        let mut environment = self.environment.clone();
+        environment::set_now(&mut environment, now);
+        environment.set_fuel(Some(fuel));
+        environment.get_template(name)?.render(minijinja::Value::from(Serde(context)))
+    }
+
+    fn overdue(&self) -> MutexGuard<'_, Weak<()>> {
+        self.overdue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is rendered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatInput {
+    /// The conversation: an array of objects, each with `role` and mostly `content`.
+    pub messages: Value,
+    /// Whether the text ends with the header of the assistant's next message.
+    pub add_generation_prompt: bool,
+    /// Tools the model may call: an array of JSON schemas.
+    pub tools: Option<Value>,
+    /// Documents to answer from: an array of objects with `title` and `text`.
+    pub documents: Option<Value>,
+    /// Further variables of the template, such as `enable_thinking`. They win over the special tokens, not over
+    /// the fields above.
+    pub variables: Map<String, Value>,
+    /// The time `strftime_now` tells, in UTC; the present if `None`.
+    pub now: Option<SystemTime>,
+}
+
+impl ChatInput {
+    /// A conversation without tools, documents or a generation prompt.
+    pub fn new(messages: Value) -> Self {
+        Self {
+            messages,
+            add_generation_prompt: false,
+            tools: None,
+            documents: None,
+            variables: Map::new(),
+            now: None,
+        }
+    }
+}
+
+/// What rendering may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatLimits {
+    /// Work: one unit for an instruction of the template or about 64 bytes produced or processed; at most 16
+    /// million. The default of a million mostly takes less than a tenth of a
+    /// second.
+    pub fuel: u64,
+    /// Size of the rendered text, in bytes.
+    pub output_bytes: usize,
+    /// Time until the caller has an answer. The engine has operations that cost more time than fuel (an index into
+    /// a long string), and a rendering cannot be stopped from outside: one that takes longer is left alone until
+    /// its fuel ends, and meanwhile the template renders nothing else.
+    pub time: Duration,
+}
+
+impl Default for ChatLimits {
+    fn default() -> Self {
+        Self { fuel: 1_000_000, output_bytes: 32 << 20, time: Duration::from_secs(1) }
+    }
+}
+
+/// Why a chat template cannot be loaded or rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// One of the files cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The template is not Jinja.
+    #[error("chat template, line {line}: {reason}")]
+    Syntax {
+        /// The line, from 1.
+        line: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The input is not a conversation.
+    #[error("{place}: {reason}")]
+    Conversation {
+        /// The part of the input, such as `messages[2]`.
+        place: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The template itself refuses the conversation, by `raise_exception`.
+    #[error("the chat template refuses the conversation: {message}")]
+    Refused {
+        /// The template's own words.
+        message: String,
+    },
+    /// The template fails on this conversation.
+    #[error("chat template, line {line}: {reason}")]
+    Render {
+        /// The line, from 1.
+        line: usize,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The repository has several templates and none is named `default`.
+    #[error("no chat template is named `default`; there are: {}", names.join(", "))]
+    NoDefault {
+        /// The names there are.
+        names: Vec<String>,
+    },
+    /// The template needs more than [`ChatLimits`] grants.
+    #[error("chat template: {what} exceeded")]
+    Limit {
+        /// Which limit.
+        what: &'static str,
+    },
+    /// The operating system refuses a thread to render on.
+    #[error("cannot start a thread to render the chat template: {0}")]
+    Thread(std::io::Error),
+}
+
+impl ChatTemplate {
+    /// The template of a model directory, or `None` if it has none: `chat_template.jinja` with
+    /// `additional_chat_templates/*.jinja` where the first exists, else `chat_template` of
+    /// `tokenizer_config.json`. Special tokens come from that file in both cases.
+    ///
+    /// # Errors
+    /// [`ChatError::File`] or [`ChatError::Syntax`].
+    pub fn from_dir(dir: impl AsRef<Path>) -> Result<Option<Self>, ChatError> {
+        let dir = dir.as_ref();
+        let config_file = dir.join("tokenizer_config.json");
+        let mut config = match files::read_optional(&config_file, MAX_CONFIG_BYTES)? {
+            Some(bytes) => files::json_object(&config_file, &bytes)?,
+            None => Map::new(),
+        };
+        if !config.contains_key("added_tokens_decoder") {
+            let map_file = dir.join("special_tokens_map.json");
+            if let Some(bytes) = files::read_optional(&map_file, MAX_CONFIG_BYTES)? {
+                config.extend(files::json_object(&map_file, &bytes)?);
+            }
+        }
+        let mut templates = Vec::new();
+        let file = dir.join("chat_template.jinja");
+        if let Some(bytes) = files::read_optional(&file, MAX_TEMPLATE_BYTES)? {
+            templates.push(("default".to_owned(), utf8(&file, bytes)?));
+            templates.extend(additional_templates(&dir.join("additional_chat_templates"))?);
+        } else {
+            templates.extend(templates_of_config(&config_file, &config)?);
+        }
+        Self::build(templates, &config)
+    }
+
+    /// The template in the content of `tokenizer_config.json` or, where given, `chat_template.jinja`, which wins.
+    ///
+    /// # Errors
+    /// As [`from_dir`](Self::from_dir).
+    pub fn from_bytes(
+        tokenizer_config: Option<&[u8]>,
+        chat_template_jinja: Option<&str>,
+    ) -> Result<Option<Self>, ChatError> {
+        let file = Path::new("tokenizer_config.json");
+        let config = match tokenizer_config {
+            Some(bytes) => files::json_object(file, bytes)?,
+            None => Map::new(),
+        };
+        let templates = match chat_template_jinja {
+            Some(text) => vec![("default".to_owned(), text.to_owned())],
+            None => templates_of_config(file, &config)?,
+        };
+        Self::build(templates, &config)
+    }
+
+    /// A template given as text. It knows no special tokens: pass those it needs in [`ChatInput::variables`].
+    ///
+    /// # Errors
+    /// [`ChatError::Syntax`].
+    pub fn from_text(template: &str) -> Result<Self, ChatError> {
+        let template = Self::build(vec![("default".to_owned(), template.to_owned())], &Map::new())?;
+        Ok(template.expect("one template was given"))
+    }
+
+    fn build(
+        templates: Vec<(String, String)>,
+        config: &Map<String, Value>,
+    ) -> Result<Option<Self>, ChatError> {
+        if templates.is_empty() {
+            return Ok(None);
+        }
+        let mut environment = environment::new();
+        let mut names = Vec::with_capacity(templates.len());
+        for (name, template) in templates {
+            if template.len() as u64 > MAX_TEMPLATE_BYTES || names.len() == MAX_TEMPLATES {
+                return Err(ChatError::Limit { what: "the size of templates" });
+            }
+            environment.add_template_owned(name.clone(), dialect::for_engine(&template)).map_err(
+                |error| ChatError::Syntax { line: error.line().unwrap_or(1), reason: reason(&error) },
+            )?;
+            names.push(name);
+        }
+        let special_tokens = SpecialTokens::from_config(config).named;
+        let inner = Inner { environment, names, special_tokens, overdue: Mutex::default() };
+        Ok(Some(Self { inner: Arc::new(inner), limits: ChatLimits::default() }))
+    }
+
+    /// The same template with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: ChatLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The text of a conversation. It contains the special tokens: encode it without adding them again.
+    ///
+    /// Of several templates, `tool_use` is taken where there are tools, else `default`.
+    ///
+    /// # Errors
+    /// [`ChatError::Conversation`], [`ChatError::Refused`], [`ChatError::Render`], [`ChatError::Limit`],
+    /// [`ChatError::NoDefault`] or [`ChatError::Thread`].
+    pub fn render(&self, input: &ChatInput) -> Result<String, ChatError> {
+        let name = self.template_name(input.tools.is_some())?.to_owned();
+        let context = self.context(input)?;
+        let now = input.now.unwrap_or_else(SystemTime::now);
+        let fuel = self.limits.fuel.min(MAX_FUEL);
+        let stack = usize::try_from(STACK_BYTES + fuel * STACK_BYTES_PER_FUEL).unwrap_or(usize::MAX);
+
+        if self.inner.overdue().strong_count() > 0 {
+            return Err(ChatError::Limit { what: "the limit of time, by a rendering that still runs," });
+        }
+        let running = Arc::new(());
+        let overdue = Arc::downgrade(&running);
+        let inner = Arc::clone(&self.inner);
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let run = move || {
+            let _running = running;
+            // The receiver is gone if it took too long; then nobody wants the text.
+            let _ = sender.send(inner.render(&name, &context, now, fuel));
+        };
+        std::thread::Builder::new()
+            .name("mscc-chat".into())
+            .stack_size(stack)
+            .spawn(run)
+            .map_err(ChatError::Thread)?;
+        let text = match receiver.recv_timeout(self.limits.time) {
+            Ok(result) => result.map_err(chat_error)?,
+            Err(RecvTimeoutError::Timeout) => {
+                *self.inner.overdue() = overdue;
+                return Err(ChatError::Limit { what: "the limit of time" });
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(ChatError::Render { line: 1, reason: "the template engine failed on it".into() });
+            }
+        };
+        if text.len() > self.limits.output_bytes {
+            return Err(ChatError::Limit { what: "the size of the output" });
+        }
+        Ok(text)
+    }
+
+    fn template_name(&self, has_tools: bool) -> Result<&str, ChatError> {
+        let named = |name| self.inner.names.iter().find(|other| *other == name);
+        let name = has_tools.then(|| named("tool_use")).flatten().or_else(|| named("default"));
+        name.map(String::as_str).ok_or_else(|| ChatError::NoDefault { names: self.inner.names.clone() })
+    }
+
+    /// The variables of the template.
+    fn context(&self, input: &ChatInput) -> Result<Map<String, Value>, ChatError> {
+        let fail = |place: String, reason| Err(ChatError::Conversation { place, reason });
+        let Some(messages) = input.messages.as_array() else {
+            return fail("messages".into(), "expected an array of messages");
+        };
+        if messages.is_empty() {
+            return fail("messages".into(), "expected at least one message");
+        }
+        let mut conversation = Vec::with_capacity(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            match message {
+                Value::Object(message) => conversation.push(Value::Object(message_for_template(message))),
+                _ => return fail(format!("messages[{index}]"), "expected an object with role and content"),
+            }
+        }
+        for (name, part) in [("tools", &input.tools), ("documents", &input.documents)] {
+            let is_list =
+                |part: &Value| part.as_array().is_some_and(|items| items.iter().all(Value::is_object));
+            if part.as_ref().is_some_and(|part| !is_list(part)) {
+                return fail(name.into(), "expected an array of objects");
+            }
+        }
+        let mut context = self.inner.special_tokens.clone();
+        context.extend(input.variables.clone());
+        context.insert("messages".into(), conversation.into());
+        context.insert("tools".into(), input.tools.clone().unwrap_or_default());
+        context.insert("documents".into(), input.documents.clone().unwrap_or_default());
+        context.insert("add_generation_prompt".into(), input.add_generation_prompt.into());
+        Ok(context)
+    }
+}
+
+/// A message as templates see it: without null values, with reasoning under the names that templates know.
+fn message_for_template(message: &Map<String, Value>) -> Map<String, Value> {
+    let mut message: Map<_, _> =
+        message.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let reasoning = ["reasoning_content", "thinking", "reasoning"].iter().find_map(|key| message.get(*key));
+    if let Some(reasoning) = reasoning.cloned() {
+        let mut with_alias = Map::new();
+        with_alias.insert("thinking".into(), reasoning.clone());
+        with_alias.extend(message);
+        with_alias.insert("reasoning_content".into(), reasoning);
+        message = with_alias;
+    }
+    message
+}
+
+/// `chat_template` of `tokenizer_config.json`: one text, or a list (in older files an object) of named ones.
+fn templates_of_config(file: &Path, config: &Map<String, Value>) -> Result<Vec<(String, String)>, FileError> {
+    let fail = |what: &str| FileError::invalid(file, format!("chat_template: {what}"));
+    match config.get("chat_template") {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![("default".to_owned(), text.clone())]),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| {
+                let field = |key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+                field("name")
+                    .zip(field("template"))
+                    .ok_or_else(|| fail("expected items with name and template"))
+            })
+            .collect(),
+        Some(Value::Object(items)) => items
+            .iter()
+            .map(|(name, text)| {
+                let text = text.as_str().ok_or_else(|| fail("expected a text for each name"))?;
+                Ok((name.clone(), text.to_owned()))
+            })
+            .collect(),
+        Some(Value::Bool(_) | Value::Number(_)) => Err(fail("expected a text or a list of named ones")),
+    }
+}
+
+/// The templates of a directory, named by their files; none if there is no directory.
+fn additional_templates(dir: &Path) -> Result<Vec<(String, String)>, FileError> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(Vec::new()) };
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jinja"));
+    paths.sort();
+    let mut templates = Vec::new();
+    for path in paths.iter().take(MAX_TEMPLATES) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        templates.push((name, utf8(path, files::read(path, MAX_TEMPLATE_BYTES)?)?));
+    }
+    Ok(templates)
+}
+
+fn utf8(file: &Path, bytes: Vec<u8>) -> Result<String, FileError> {
+    String::from_utf8(bytes).map_err(|error| FileError::invalid(file, error))
+}
+
+/// What a user can do something about, out of an engine's error.
+fn chat_error(error: minijinja::Error) -> ChatError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(inner) = cause {
+        if let Some(refusal) = inner.downcast_ref::<environment::Refusal>() {
+            return ChatError::Refused { message: refusal.message.clone() };
+        }
+        if let Some(inner) = inner.downcast_ref::<minijinja::Error>() {
+            if inner.kind() == ErrorKind::OutOfFuel {
+                return ChatError::Limit { what: "the limit of work" };
+            }
+            if inner.detail().is_some_and(|detail| detail.contains("recursion limit")) {
+                return ChatError::Limit { what: "the depth of recursion" };
+            }
+        }
+        cause = inner.source();
+    }
+    ChatError::Render { line: error.line().unwrap_or(1), reason: reason(&error) }
+}
+
+fn reason(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
