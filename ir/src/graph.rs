@@ -1,6 +1,7 @@
 //! Graphs: arenas of nodes in SSA form.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use smallvec::SmallVec;
 
@@ -63,6 +64,34 @@ pub struct CacheRef {
     pub tensor: String,
 }
 
+impl fmt::Display for CacheRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.group, self.tensor)
+    }
+}
+
+impl fmt::Display for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Leaf::Input(name) => write!(f, "input {name}"),
+            Leaf::State(name) => write!(f, "state {name}"),
+            Leaf::Cache(cache) => write!(f, "cache {cache}"),
+            Leaf::Weight(template) => write!(f, "weight {:?}", template.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sink::State(name) => write!(f, "state {name}"),
+            Sink::Cache(cache) => write!(f, "cache {cache}"),
+            Sink::Output(name) => write!(f, "output {name}"),
+            Sink::Tap(template) => write!(f, "tap {:?}", template.as_str()),
+        }
+    }
+}
+
 /// What a node does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NodeKind {
@@ -102,6 +131,25 @@ impl Node {
     }
 }
 
+/// What it does, without operands: `rms_norm {eps=1e-6}`, `input token_ids`.
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            NodeKind::Leaf(leaf) => write!(f, "{leaf}"),
+            NodeKind::Op(op) => {
+                f.write_str(op.kind().name())?;
+                write_attrs(f, op)
+            }
+        }
+    }
+}
+
+/// ` {name=value, ..}`; nothing if there are no attributes.
+pub(crate) fn write_attrs(f: &mut impl fmt::Write, op: &Op) -> fmt::Result {
+    let attrs: Vec<String> = op.attrs().iter().map(|(name, attr)| format!("{name}={attr}")).collect();
+    if attrs.is_empty() { Ok(()) } else { write!(f, " {{{}}}", attrs.join(", ")) }
+}
+
 /// A function of the IR: nodes in an order in which operands come first, and where results go.
 ///
 /// Equality compares structure, names and types, not provenance.
@@ -135,7 +183,8 @@ impl Graph {
         Value { node: id, index: 0 }
     }
 
-    /// Adds an op; its results take `names`, or `name.K` of the last name where there are too few.
+    /// Adds an op; its results take `names`, or `name.K` of the last name where there are too few. The operands must
+    /// be values of this graph.
     pub fn op(
         &mut self,
         op: impl Into<Op>,
@@ -208,6 +257,12 @@ impl Graph {
     /// Whether there is no node.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// A node to break, for tests of what must be noticed.
+    #[cfg(test)]
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.index()]
     }
 
     /// A node.

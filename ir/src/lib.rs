@@ -23,6 +23,7 @@ pub mod step;
 pub mod template;
 pub mod tensor_type;
 pub mod text;
+pub mod topology;
 pub mod verify;
 pub mod view;
 

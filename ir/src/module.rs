@@ -96,14 +96,26 @@ impl CacheGroup {
 
     /// Position of `layer` among the layers that have one.
     pub fn ordinal(&self, layer: u32) -> Option<u32> {
-        let mut before = 0;
+        let mut before = 0u32;
         for range in &self.layers {
             if range.contains(&layer) {
-                return Some(before + layer - range.start);
+                return before.checked_add(layer - range.start);
             }
-            before += range.end - range.start;
+            before = before.checked_add(range.end.saturating_sub(range.start))?;
         }
         None
+    }
+
+    /// The first of `layers` that has none.
+    pub fn first_without(&self, layers: &Range<u32>) -> Option<u32> {
+        let mut layer = layers.start;
+        for range in self.layers.iter().filter(|range| range.end > layers.start) {
+            if !range.contains(&layer) {
+                break;
+            }
+            layer = range.end;
+        }
+        (layer < layers.end).then_some(layer)
     }
 
     /// Bytes that one token takes in all layers; `None` if they do not fit 64 bits.

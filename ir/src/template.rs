@@ -46,12 +46,12 @@ impl Template {
         name
     }
 
-    /// The template that gives at layer `i` what this one gives at `i + by`.
+    /// The template that gives at layer `i` what this one gives at `i + by`; distances end at 10^9 - 1.
     pub fn shift(&self, by: i64) -> Self {
         let mut text = String::with_capacity(self.text.len() + 2);
         self.rewrite(|piece| match piece {
             Piece::Text(piece) => text.push_str(piece),
-            Piece::Layer(offset) => match offset.saturating_add(by) {
+            Piece::Layer(offset) => match offset.saturating_add(by).clamp(-MAX_OFFSET, MAX_OFFSET) {
                 0 => text.push_str("{i}"),
                 sum => text.push_str(&format!("{{i{sum:+}}}")),
             },
@@ -63,6 +63,9 @@ impl Template {
         for_each_piece(&self.text, visit).expect("checked when made");
     }
 }
+
+/// Greatest distance of a placeholder from the layer: what nine digits can say.
+const MAX_OFFSET: i64 = 999_999_999;
 
 enum Piece<'a> {
     Text(&'a str),
@@ -124,6 +127,7 @@ mod tests {
         assert_eq!(template.shift(-1).as_str(), "model.layers.{i-1}.mlp");
         assert_eq!(template.shift(-1).render(3), "model.layers.2.mlp");
         assert_eq!(template.shift(-1).shift(1), template);
+        assert_eq!(template.shift(i64::MAX).shift(i64::MIN).render(0), "model.layers.-999999999.mlp");
         assert!(!Template::new("lm_head.weight").unwrap().is_layered());
     }
 

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DType, Dim};
 
+/// Most axes of a value; more are refused, so that hostile text cannot make types explode.
+pub const MAX_RANK: usize = 16;
+
 /// Element type and shape of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TensorType {

@@ -1,11 +1,13 @@
 //! The verifier: what must hold for every module, whoever made it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use crate::graph::{Graph, Leaf, NodeId, NodeKind, Sink, Value};
-use crate::module::Module;
+use crate::graph::{Graph, Leaf, Node, NodeId, NodeKind, Sink, Value};
+use crate::module::{CacheGroup, CacheKind, Module};
 use crate::ops::{Effect, TypeError};
-use crate::{Dim, TensorType};
+use crate::tensor_type::MAX_RANK;
+use crate::{Dim, Symbol, TensorType};
 
 /// A broken rule, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +52,14 @@ pub enum Problem {
     /// A size that may be negative, or one that cannot be bounded.
     #[error("dim `{0}` may be negative or is not bounded")]
     Negative(Dim),
+    /// A cache group that cannot be.
+    #[error("cache `{group}` {reason}")]
+    Group {
+        /// The group.
+        group: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// No such cache tensor.
     #[error("there is no cache tensor `{0}`")]
     Cache(String),
@@ -63,7 +73,7 @@ pub enum Problem {
         /// The type found.
         found: String,
     },
-    /// A value that is overwritten in place but read by another op.
+    /// A value that is overwritten in place, but read elsewhere under this or another name, or by the next step.
     #[error("is overwritten by `{0}` and read elsewhere too")]
     Overwritten(String),
     /// A name that two sinks of a function write.
@@ -80,6 +90,7 @@ pub enum Problem {
 /// All broken rules of a module; empty if it is sound.
 pub fn verify(module: &Module) -> Vec<VerifyError> {
     let mut checker = Checker { module, errors: Vec::new(), inputs: HashMap::new() };
+    checker.caches();
     for function in &module.functions {
         checker.function(function);
     }
@@ -98,20 +109,39 @@ impl<'a> Checker<'a> {
         self.errors.push(VerifyError { function: function.name.clone(), value: value.to_owned(), problem });
     }
 
+    fn caches(&mut self) {
+        let mut names = HashSet::new();
+        for group in &self.module.caches {
+            let fault = match names.insert(&group.name) {
+                false => Some("is declared twice"),
+                true => group_fault(group),
+            };
+            if let Some(reason) = fault {
+                let problem = Problem::Group { group: group.name.clone(), reason };
+                self.errors.push(VerifyError { function: String::new(), value: String::new(), problem });
+            }
+        }
+    }
+
     fn function(&mut self, graph: &'a Graph) {
+        let defined = |value: &Value| graph.node(value.node).results.len() > value.index as usize;
         for (id, node) in graph.nodes() {
-            if node.operands.iter().any(|operand| operand.node >= id) {
+            if node.operands.iter().any(|operand| operand.node >= id || !defined(operand)) {
                 return self.report(graph, &node.results[0].name, Problem::Order);
             }
         }
-        let users = graph.users();
+        let undefined = |value: &Value| value.node.index() >= graph.len() || !defined(value);
+        if graph.sinks().iter().any(|(_, value)| undefined(value)) {
+            return self.report(graph, "", Problem::Order);
+        }
+        self.overwrites(graph);
         for (id, node) in graph.nodes() {
             for result in &node.results {
                 self.dims(graph, &result.name, &result.ty);
             }
             match &node.kind {
                 NodeKind::Leaf(leaf) => self.leaf(graph, Value { node: id, index: 0 }, leaf),
-                NodeKind::Op(_) => self.op(graph, id, &users),
+                NodeKind::Op(_) => self.op(graph, id),
             }
         }
         self.sinks(graph);
@@ -138,7 +168,7 @@ impl<'a> Checker<'a> {
         let (what, expected) = match leaf {
             Leaf::Input(input) => (input.clone(), Some((*self.inputs.entry(input).or_insert(found)).clone())),
             Leaf::Cache(cache) => {
-                let what = format!("{}.{}", cache.group, cache.tensor);
+                let what = cache.to_string();
                 let expected = self.cache_type(&cache.group, &cache.tensor);
                 if expected.is_none() {
                     self.report(graph, name, Problem::Cache(what.clone()));
@@ -158,7 +188,7 @@ impl<'a> Checker<'a> {
         Some(group.tensor_type(group.tensor(tensor)?))
     }
 
-    fn op(&mut self, graph: &Graph, id: NodeId, users: &[Vec<NodeId>]) {
+    fn op(&mut self, graph: &Graph, id: NodeId) {
         let node = graph.node(id);
         let Some(op) = node.op() else { return };
         let name = node.results[0].name.as_str();
@@ -175,33 +205,47 @@ impl<'a> Checker<'a> {
                 }
             }
         }
-        if op.kind().effect() == Effect::Writes {
+    }
+
+    /// What is overwritten in place must have no other reader, whatever the name under which it is read.
+    fn overwrites(&mut self, graph: &Graph) {
+        let writes = |node: &Node| node.op().is_some_and(|op| op.kind().effect() == Effect::Writes);
+        if !graph.nodes().any(|(_, node)| writes(node)) {
+            return;
+        }
+        let memory = memory(graph);
+        let of = |value: &Value| memory[value.node.index()];
+        let mut readers: HashMap<NodeId, usize> = HashMap::new();
+        for (_, node) in graph.nodes().filter(|(_, node)| !is_view(node)) {
+            let read: HashSet<NodeId> = node.operands.iter().map(of).collect();
+            let twice =
+                writes(node) && node.operands[1..].iter().any(|value| of(value) == of(&node.operands[0]));
+            for place in read {
+                *readers.entry(place).or_default() += if twice { 2 } else { 1 };
+            }
+        }
+        for (_, value) in graph.sinks() {
+            *readers.entry(of(value)).or_default() += 1;
+        }
+        for (_, node) in graph.nodes().filter(|(_, node)| writes(node)) {
             let old = node.operands[0];
-            let read_elsewhere = users[old.node.index()]
-                .iter()
-                .any(|user| *user != id && graph.node(*user).operands.contains(&old))
-                || graph.sinks().iter().any(|(_, value)| *value == old)
-                || node.operands[1..].contains(&old);
-            if read_elsewhere {
-                self.report(graph, graph.value_name(old), Problem::Overwritten(name.to_owned()));
+            let is_weight = matches!(graph.node(of(&old)).kind, NodeKind::Leaf(Leaf::Weight(_)));
+            if is_weight || readers.get(&of(&old)).is_some_and(|count| *count > 1) {
+                let writer = node.results[0].name.clone();
+                self.report(graph, graph.value_name(old), Problem::Overwritten(writer));
             }
         }
     }
 
     fn sinks(&mut self, graph: &Graph) {
-        let mut written: Vec<&Sink> = Vec::new();
+        let mut written: HashSet<&Sink> = HashSet::new();
         for (sink, value) in graph.sinks() {
-            if value.node.index() >= graph.len() {
-                self.report(graph, "", Problem::Order);
-                continue;
-            }
             let name = graph.value_name(*value);
-            if written.contains(&sink) {
-                self.report(graph, name, Problem::TwoWriters(format!("{sink:?}")));
+            if !written.insert(sink) {
+                self.report(graph, name, Problem::TwoWriters(sink.to_string()));
             }
-            written.push(sink);
             if let Sink::Cache(cache) = sink {
-                let what = format!("{}.{}", cache.group, cache.tensor);
+                let what = cache.to_string();
                 match self.cache_type(&cache.group, &cache.tensor) {
                     None => self.report(graph, name, Problem::Cache(what)),
                     Some(expected) if expected != *graph.ty(*value) => {
@@ -226,11 +270,31 @@ impl<'a> Checker<'a> {
                 });
                 continue;
             };
+            self.layers(function, &call.layers);
             for _ in call.layers.clone().take(2) {
                 self.call(function, &mut state);
             }
         }
         self.errors.dedup();
+    }
+
+    /// The caches of a function must exist in all layers for which it is called.
+    fn layers(&mut self, function: &Graph, layers: &Range<u32>) {
+        let leaves = function.leaves().filter_map(|(value, leaf)| match leaf {
+            Leaf::Cache(cache) => Some((cache, value)),
+            Leaf::Input(_) | Leaf::State(_) | Leaf::Weight(_) => None,
+        });
+        let sinks = function.sinks().iter().filter_map(|(sink, value)| match sink {
+            Sink::Cache(cache) => Some((cache, *value)),
+            Sink::State(_) | Sink::Output(_) | Sink::Tap(_) => None,
+        });
+        for (cache, value) in leaves.chain(sinks) {
+            let group = self.module.cache(&cache.group);
+            if let Some(layer) = group.and_then(|group| group.first_without(layers)) {
+                let problem = Problem::Cache(format!("{cache} of layer {layer}"));
+                self.report(function, function.value_name(value), problem);
+            }
+        }
     }
 
     fn call(&mut self, function: &'a Graph, state: &mut HashMap<&'a str, &'a TensorType>) {
@@ -252,5 +316,45 @@ impl<'a> Checker<'a> {
                 state.insert(name, function.ty(*value));
             }
         }
+    }
+}
+
+/// For each node, the node whose memory its results share: views share that of operand 0, leaves that of the first
+/// leaf for the same thing.
+fn memory(graph: &Graph) -> Vec<NodeId> {
+    let mut memory: Vec<NodeId> = Vec::with_capacity(graph.len());
+    let mut leaves: HashMap<&Leaf, NodeId> = HashMap::new();
+    for (id, node) in graph.nodes() {
+        memory.push(match &node.kind {
+            NodeKind::Leaf(leaf) => *leaves.entry(leaf).or_insert(id),
+            NodeKind::Op(_) if is_view(node) => memory[node.operands[0].node.index()],
+            NodeKind::Op(_) => id,
+        });
+    }
+    memory
+}
+
+fn is_view(node: &Node) -> bool {
+    node.op().is_some_and(|op| op.kind().is_view()) && !node.operands.is_empty()
+}
+
+/// Why there can be no such group.
+fn group_fault(group: &CacheGroup) -> Option<&'static str> {
+    let mut names = HashSet::new();
+    let ordered = group.layers.windows(2).all(|pair| pair[0].end <= pair[1].start);
+    if !Symbol::is_name(&group.name) {
+        Some("has a name that is no symbol's")
+    } else if group.block_size == 0 {
+        Some("has pages of 0 tokens")
+    } else if group.kind == CacheKind::Window(0) {
+        Some("has a window of 0 tokens")
+    } else if !ordered || group.layers.iter().any(|range| range.is_empty()) {
+        Some("has layers that are not ascending and disjoint")
+    } else if group.tensors.iter().any(|tensor| tensor.row.len() + 2 > MAX_RANK) {
+        Some("has a tensor of too many axes")
+    } else if !group.tensors.iter().all(|tensor| names.insert(&tensor.name)) {
+        Some("has two tensors of one name")
+    } else {
+        None
     }
 }

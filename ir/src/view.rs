@@ -54,6 +54,10 @@ impl ViewLayout {
     ///
     /// Walks both shapes, pairing runs of axes of equal product; a run of old axes must be densely nested.
     pub fn reshape(&self, shape: &[Dim]) -> Option<Self> {
+        if shape.contains(&Dim::ZERO) {
+            let strides = contiguous_strides(shape);
+            return Some(ViewLayout { offset: self.offset.clone(), shape: shape.to_vec(), strides });
+        }
         let mut strides = vec![Dim::ZERO; shape.len()];
         let (mut old, mut new) = (0, 0);
         while old < self.shape.len() || new < shape.len() {
@@ -73,6 +77,9 @@ impl ViewLayout {
                 } else {
                     return None;
                 }
+            }
+            if old_product.is_invalid() {
+                return None;
             }
             let mut stride = self.merged_stride(first_old, old)?;
             for axis in (first_new..new).rev() {

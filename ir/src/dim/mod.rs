@@ -4,8 +4,8 @@
 //! a floor division, remainder, minimum or maximum of dims. The form is canonical at construction, so
 //! equality, order and hash are those of the content, and two dims are equal exactly when their forms are.
 //!
-//! Arithmetic never panics: what does not fit (64 bits, or more than [`MAX_TERMS`] terms) becomes
-//! [`Dim::INVALID`], which absorbs everything and which the verifier refuses.
+//! Arithmetic never panics: what does not fit (64 bits, [`MAX_TERMS`] terms, [`MAX_ATOMS`] atoms, [`MAX_DEPTH`])
+//! becomes [`Dim::INVALID`], which absorbs everything and which the verifier refuses.
 
 mod bounds;
 mod text;
@@ -22,6 +22,9 @@ pub(crate) use text::parse_dim_at;
 
 /// Most terms that a dim may have; more make it invalid, so that hostile text cannot make it explode.
 pub const MAX_TERMS: usize = 256;
+/// Most atoms that a dim may have, nested ones included: subexpressions are shared in memory, but comparing and
+/// printing walk through all of them.
+pub const MAX_ATOMS: u32 = 4096;
 /// Deepest nesting of floor divisions, remainders, minima and maxima.
 pub const MAX_DEPTH: u32 = 16;
 
@@ -33,6 +36,12 @@ impl Symbol {
     /// A symbol of this name.
     pub fn new(name: &str) -> Self {
         Symbol(Arc::from(name))
+    }
+
+    /// Whether the text form can say this name: letters, digits and `_`, no digit first.
+    pub fn is_name(name: &str) -> bool {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        plain && name != "invalid" && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
     }
 
     /// Its name.
@@ -70,6 +79,8 @@ struct Poly {
     /// Sorted by atoms, coefficients not zero.
     terms: Vec<Term>,
     constant: i64,
+    /// Number of atoms, nested ones included; follows from the terms.
+    num_atoms: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,6 +196,7 @@ impl Dim {
                 let (_, rest) = poly.split_multiples(divisor);
                 match rest.as_const() {
                     Some(value) => Dim::constant(value.rem_euclid(divisor)),
+                    None if rest.depth() >= MAX_DEPTH => Dim::INVALID,
                     None => Dim::from_atom(Atom::Mod(rest, divisor)),
                 }
             }
@@ -240,7 +252,7 @@ impl Dim {
     /// Division by a dim of a single term, such as `T` or `2*T`, term by term.
     fn divide_by_term(&self, divisor: &Dim) -> Option<Dim> {
         let (Repr::Poly(divisor), Repr::Poly(dividend)) = (&divisor.0, &self.0) else {
-            return (self.as_const() == Some(0)).then_some(Dim::ZERO);
+            return (self.as_const() == Some(0) && !divisor.is_invalid()).then_some(Dim::ZERO);
         };
         let [by] = divisor.terms.as_slice() else { return (divisor == dividend).then_some(Dim::ONE) };
         if divisor.constant != 0 || dividend.constant != 0 {
@@ -248,7 +260,7 @@ impl Dim {
         }
         let mut sum = Sum::default();
         for term in &dividend.terms {
-            if term.coefficient % by.coefficient != 0 {
+            if term.coefficient.checked_rem(by.coefficient)? != 0 {
                 return None;
             }
             let mut atoms = term.atoms.clone();
@@ -256,7 +268,7 @@ impl Dim {
                 let at = atoms.iter().position(|other| other == atom)?;
                 atoms.remove(at);
             }
-            sum.add_term(atoms, term.coefficient / by.coefficient);
+            sum.add_term(atoms, term.coefficient.checked_div(by.coefficient)?);
         }
         Some(sum.finish())
     }
@@ -331,10 +343,14 @@ impl Dim {
     }
 
     fn from_atom(atom: Atom) -> Dim {
-        Dim(Repr::Poly(Arc::new(Poly {
-            terms: vec![Term { atoms: vec![atom], coefficient: 1 }],
-            constant: 0,
-        })))
+        Poly::checked(vec![Term { atoms: vec![atom], coefficient: 1 }], 0)
+    }
+
+    fn num_atoms(&self) -> u32 {
+        match &self.0 {
+            Repr::Const(_) | Repr::Invalid => 0,
+            Repr::Poly(poly) => poly.num_atoms,
+        }
     }
 
     fn depth(&self) -> u32 {
@@ -364,6 +380,16 @@ impl Atom {
             Atom::Symbol(_) => 0,
             Atom::FloorDiv(dim, _) | Atom::Mod(dim, _) => 1 + dim.depth(),
             Atom::Min(dims) | Atom::Max(dims) => 1 + dims.iter().map(Dim::depth).max().unwrap_or(0),
+        }
+    }
+
+    fn num_atoms(&self) -> u32 {
+        match self {
+            Atom::Symbol(_) => 1,
+            Atom::FloorDiv(dim, _) | Atom::Mod(dim, _) => dim.num_atoms().saturating_add(1),
+            Atom::Min(dims) | Atom::Max(dims) => {
+                dims.iter().fold(1, |sum, dim| sum.saturating_add(dim.num_atoms()))
+            }
         }
     }
 
@@ -400,6 +426,16 @@ impl Atom {
 }
 
 impl Poly {
+    /// The sum of canonical terms, of which there is at least one; invalid if it is too large.
+    fn checked(terms: Vec<Term>, constant: i64) -> Dim {
+        let atoms = terms.iter().flat_map(|term| &term.atoms);
+        let num_atoms = atoms.fold(0u32, |sum, atom| sum.saturating_add(atom.num_atoms()));
+        if terms.len() > MAX_TERMS || num_atoms > MAX_ATOMS {
+            return Dim::INVALID;
+        }
+        Dim(Repr::Poly(Arc::new(Poly { terms, constant, num_atoms })))
+    }
+
     /// `(q, r)` with `self = k*q + r`, where `r` holds the terms and the part of the constant that are no
     /// multiples of `k`; the constant of `r` lies in `0..k`.
     fn split_multiples(&self, k: i64) -> (Dim, Dim) {
@@ -572,13 +608,12 @@ impl Sum {
             .filter(|(_, coefficient)| *coefficient != 0)
             .map(|(atoms, coefficient)| Term { atoms, coefficient })
             .collect();
-        let too_large = terms.len() > MAX_TERMS || terms.iter().any(|term| term.atoms.len() > MAX_TERMS);
-        if self.invalid || too_large {
+        if self.invalid {
             Dim::INVALID
         } else if terms.is_empty() {
             Dim::constant(self.constant)
         } else {
-            Dim(Repr::Poly(Arc::new(Poly { terms, constant: self.constant })))
+            Poly::checked(terms, self.constant)
         }
     }
 }
@@ -636,8 +671,7 @@ impl Mul for Dim {
                     }
                 }
                 let mut scaled = |poly: &Poly, factor: i64| {
-                    let terms = Dim(Repr::Poly(Arc::new(Poly { terms: poly.terms.clone(), constant: 0 })));
-                    sum.add_dim(&terms, factor);
+                    sum.add_dim(&Dim(Repr::Poly(Arc::new(Poly { constant: 0, ..poly.clone() }))), factor);
                 };
                 scaled(left, right.constant);
                 scaled(right, left.constant);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Atom, Dim, MAX_DEPTH, Repr};
+use super::{Atom, Dim, MAX_ATOMS, MAX_DEPTH, Repr};
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,7 +95,7 @@ impl FromStr for Dim {
 
 /// Parses the dim that starts at byte `start` of `text`; gives it and the offset behind it.
 pub(crate) fn parse_dim_at(text: &str, start: usize) -> Result<(Dim, usize), ParseDimError> {
-    let mut parser = Parser { text, at: start, depth: 0 };
+    let mut parser = Parser { text, at: start, depth: 0, num_factors: 0 };
     let dim = parser.sum()?;
     if dim.is_invalid() {
         return Err(parser.error("the expression is too large or overflows"));
@@ -107,6 +107,7 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     depth: u32,
+    num_factors: u32,
 }
 
 impl<'a> Parser<'a> {
@@ -159,6 +160,10 @@ impl<'a> Parser<'a> {
     }
 
     fn factor(&mut self) -> Result<Dim, ParseDimError> {
+        self.num_factors += 1;
+        if self.num_factors > 4 * MAX_ATOMS {
+            return Err(self.error("the expression is too long"));
+        }
         match self.peek() {
             Some(b'(') => {
                 self.at += 1;
@@ -192,7 +197,7 @@ impl<'a> Parser<'a> {
         }
         let name = &self.text[start..self.at];
         if self.text.as_bytes().get(self.at) != Some(&b'(') {
-            return Ok(Dim::symbol(name));
+            return Ok(if name == "invalid" { Dim::INVALID } else { Dim::symbol(name) });
         }
         self.at += 1;
         let dim = match name {

@@ -66,7 +66,7 @@ impl OpDef for Attention {
         operands.dim(1, 3, &q.shape[2])?;
         (0..3).try_for_each(|axis| operands.dim(2, axis, &k.shape[axis]))?;
         if k.shape[2].as_const().is_none_or(|heads| q.shape[1].exact_div(&Dim::constant(heads)).is_none()) {
-            return operands.dim(0, 1, &k.shape[2]).map(|()| vec![q.clone()]);
+            operands.dim(0, 1, &k.shape[2])?;
         }
         let table = operands.of_dtype(3, DType::I32)?;
         operands.rank(3, 2)?;
@@ -75,6 +75,9 @@ impl OpDef for Attention {
         operands.shape(4, &[sequences.clone() + Dim::ONE])?;
         operands.of_dtype(5, DType::I32)?;
         operands.shape(5, std::slice::from_ref(sequences))?;
+        if self.window == Some(0) {
+            return Err(operands.attribute("window", "is 0"));
+        }
         if self.soft_cap.is_some_and(|cap| cap.0 <= 0.0) {
             return Err(operands.attribute("soft_cap", "is not positive"));
         }
@@ -102,11 +105,11 @@ impl OpDef for Attention {
         for sequence in 0..context_len.numel() {
             let context = context_len.ints()[sequence];
             let (first, end) = (query_start.ints()[sequence], query_start.ints()[sequence + 1]);
-            let new = end - first;
-            if first < 0 || new < 0 || end as usize > q.shape[0] {
+            if first < 0 || end < first || end as usize > q.shape[0] {
                 return Err(EvalError::Domain { operand: "query_start", value: end });
             }
-            if context < new || context as usize > block_table.row() * block {
+            let new = end - first;
+            if context < new || context as usize > block_table.row().saturating_mul(block) {
                 return Err(EvalError::Domain { operand: "context_len", value: context });
             }
             let slot = |key: usize| -> Result<usize, EvalError> {

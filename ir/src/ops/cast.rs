@@ -36,6 +36,7 @@ impl OpDef for Cast {
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
+        operands.float_attribute(self.dtype)?;
         Ok(vec![operands.float(0)?.with_dtype(self.dtype)])
     }
 

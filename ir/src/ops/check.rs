@@ -1,6 +1,7 @@
 //! Checks that type rules share.
 
 use super::{Arity, Operand, TypeError};
+use crate::tensor_type::MAX_RANK;
 use crate::{DType, Dim, TensorType};
 
 /// The operands of an op, their number already checked.
@@ -32,10 +33,21 @@ impl<'a> Check<'a> {
             return Err(TypeError::Arity { op, expected: names.join(", "), got: types.len() });
         }
         let check = Check { op, declared, types };
-        if types.iter().any(|ty| ty.numel().is_invalid() || ty.shape.iter().any(Dim::is_invalid)) {
+        if let Some(index) = types.iter().position(|ty| ty.rank() > MAX_RANK) {
+            return Err(check.bad_rank(index, format!("at most {MAX_RANK}")));
+        }
+        if types.iter().any(overflows) {
             return Err(check.overflow());
         }
         Ok(check)
+    }
+
+    /// The results' types, whose sizes must be possible to write down.
+    pub fn results(&self, types: Vec<TensorType>) -> Result<Vec<TensorType>, TypeError> {
+        match types.iter().any(|ty| ty.rank() > MAX_RANK || overflows(ty)) {
+            true => Err(self.overflow()),
+            false => Ok(types),
+        }
     }
 
     /// How many operands there are.
@@ -151,8 +163,21 @@ impl<'a> Check<'a> {
         TypeError::Attribute { op: self.op, attribute, reason: reason.into() }
     }
 
-    /// The error for a result that is too large.
+    /// Attribute `dtype` must be floating-point.
+    pub fn float_attribute(&self, dtype: DType) -> Result<(), TypeError> {
+        if dtype.is_float() {
+            Ok(())
+        } else {
+            Err(self.attribute("dtype", format!("{dtype} is no float type")))
+        }
+    }
+
+    /// The error for an operand or result that is too large.
     pub fn overflow(&self) -> TypeError {
         TypeError::Overflow { op: self.op }
     }
+}
+
+fn overflows(ty: &TensorType) -> bool {
+    ty.bytes().is_invalid() || ty.shape.iter().any(Dim::is_invalid)
 }

@@ -63,8 +63,8 @@ pub enum TypeError {
         /// What is wrong.
         reason: String,
     },
-    /// A result whose size cannot be written down.
-    #[error("`{op}`: the size of a result overflows")]
+    /// An operand or result whose size or number of axes is too large.
+    #[error("`{op}`: the size of an operand or a result overflows")]
     Overflow {
         /// The op.
         op: &'static str,

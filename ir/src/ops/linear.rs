@@ -45,7 +45,9 @@ impl OpDef for Linear {
         matmul::check_bias(&operands, &width)?;
         let mut shape = x.leading().to_vec();
         shape.push(width);
-        Ok(vec![TensorType::new(self.dtype.unwrap_or(x.dtype), shape)])
+        let dtype = self.dtype.unwrap_or(x.dtype);
+        operands.float_attribute(dtype)?;
+        Ok(vec![TensorType::new(dtype, shape)])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {

@@ -54,7 +54,9 @@ impl OpDef for Matmul {
         check_bias(&operands, &width)?;
         let mut shape = a.leading().to_vec();
         shape.push(width);
-        Ok(vec![TensorType::new(self.dtype.unwrap_or(a.dtype), shape)])
+        let dtype = self.dtype.unwrap_or(a.dtype);
+        operands.float_attribute(dtype)?;
+        Ok(vec![TensorType::new(dtype, shape)])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {

@@ -123,7 +123,7 @@ pub trait OpDef: Sized {
     /// Reads the attributes back.
     fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError>;
 
-    /// Types of the results.
+    /// Types of the results. Attributes are checked here too, since they need not come from `from_attrs`.
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError>;
 
     /// Bytes and FLOPs; by default all operands read once, all results written once, one FLOP an element.
@@ -139,7 +139,8 @@ pub trait OpDef: Sized {
     /// Whether `views` may give something, so that a copy is the exception.
     const IS_VIEW: bool = false;
 
-    /// Results computed in f64, not rounded. Shapes have been checked by `infer`; `shapes` are the results'.
+    /// Results computed in f64, not rounded. Types have been checked by `infer`, sizes by
+    /// [`check_size`](crate::reference::check_size); `shapes` are the results'.
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError>;
 }
 
@@ -223,7 +224,10 @@ macro_rules! define_ops {
 
             /// Types of the results, or why the operands do not fit.
             pub fn infer(&self, operands: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
-                match self { $(Op::$op(op) => op.infer(Check::new($op::NAME, $op::OPERANDS, operands)?)),* }
+                match self { $(Op::$op(op) => {
+                    let check = Check::new($op::NAME, $op::OPERANDS, operands)?;
+                    check.results(op.infer(check)?)
+                })* }
             }
 
             /// Bytes moved and operations done.

@@ -36,10 +36,7 @@ impl OpDef for Reshape {
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
         let x = operands.at(0);
         let y = TensorType::new(x.dtype, self.shape.clone());
-        if y.numel().is_invalid() {
-            return Err(operands.overflow());
-        }
-        if y.numel() != x.numel() {
+        if y.numel() != x.numel() || y.numel().is_invalid() {
             let reason = format!("{} elements do not fit {} of `x`", y.numel(), x.numel());
             return Err(operands.attribute("shape", reason));
         }

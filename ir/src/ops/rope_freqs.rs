@@ -136,8 +136,11 @@ impl OpDef for RopeFreqs {
         if self.dim % 2 != 0 || self.dim > 1 << 16 {
             return Err(operands.attribute("dim", format!("{} is odd or above 65536", self.dim)));
         }
-        if self.theta.0 <= 1.0 {
+        if self.theta.0.is_nan() || self.theta.0 <= 1.0 {
             return Err(operands.attribute("theta", "is not above 1"));
+        }
+        if let Some((attribute, reason)) = self.scaling.fault() {
+            return Err(operands.attribute(attribute, reason));
         }
         Ok(vec![TensorType::new(DType::F32, vec![Dim::from(self.dim / 2)])])
     }
@@ -161,6 +164,28 @@ impl RopeFreqs {
 }
 
 impl RopeScaling {
+    /// The parameter that makes no sense, and why.
+    fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let positive = |name, value: &Float| {
+            (value.0.is_nan() || value.0 <= 0.0).then_some((name, "is not positive"))
+        };
+        match self {
+            RopeScaling::None => None,
+            RopeScaling::Linear { factor } => positive("factor", factor),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. } => {
+                let order = (high_freq_factor.0 <= low_freq_factor.0)
+                    .then_some(("high_freq_factor", "is not above low_freq_factor"));
+                positive("factor", factor)
+                    .or_else(|| positive("low_freq_factor", low_freq_factor))
+                    .or_else(|| positive("high_freq_factor", high_freq_factor))
+                    .or(order)
+            }
+            RopeScaling::Yarn { factor, beta_fast, beta_slow, .. } => positive("factor", factor)
+                .or_else(|| positive("beta_fast", beta_fast))
+                .or_else(|| positive("beta_slow", beta_slow)),
+        }
+    }
+
     /// Frequency `j` of a rotary extent `dim` after scaling.
     fn apply(&self, frequency: f32, j: u32, dim: u32, theta: f64) -> f32 {
         match self {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::tensor::round_to;
-use super::{Tensor, check_size};
+use super::{MAX_ELEMENTS, Tensor, check_size};
 use crate::graph::{Graph, Node, NodeKind, Value};
 use crate::ops::{Domain, EvalError};
 use crate::{DType, Symbol};
@@ -85,7 +85,7 @@ impl Sampler {
             match reader(graph, value) {
                 Some((user, Domain::ContextLen)) => contexts.push((name, user, shape)),
                 reader => {
-                    let data = self.ints(graph, reader, &shape, sizes)?;
+                    let data = self.ints(graph, reader, dtype, &shape, sizes)?;
                     leaves.insert(name, Tensor::int(dtype, &shape, data));
                 }
             }
@@ -101,6 +101,7 @@ impl Sampler {
         &mut self,
         graph: &Graph,
         reader: Option<(&Node, Domain)>,
+        dtype: DType,
         shape: &[usize],
         sizes: &dyn Fn(&Symbol) -> Option<i64>,
     ) -> Result<Vec<i64>, EvalError> {
@@ -108,7 +109,8 @@ impl Sampler {
         let other = |node: &Node, operand: usize| shape_of(graph, node.operands[operand], sizes);
         Ok(match reader {
             None | Some((_, Domain::Values | Domain::Positions | Domain::ContextLen)) => {
-                (0..count).map(|_| self.below(1000) as i64).collect()
+                let bound = dtype_bound(dtype);
+                (0..count).map(|_| self.below(bound) as i64).collect()
             }
             Some((node, Domain::RowsOf(operand) | Domain::PagesOf(operand))) => {
                 let rows = other(node, operand)?[0] as u64;
@@ -125,18 +127,24 @@ impl Sampler {
                 slots
             }
             Some((node, Domain::QueryStart { tokens })) => {
-                let tokens = other(node, tokens)?[0] as u64;
-                let mut starts: Vec<i64> = (0..count).map(|_| self.below(tokens + 1) as i64).collect();
-                starts.sort_unstable();
-                if let (Some(first), true) = (starts.first_mut(), count > 0) {
-                    *first = 0;
-                }
-                if let Some(last) = starts.last_mut() {
-                    *last = tokens as i64;
-                }
-                starts
+                let tokens = other(node, tokens)?[0];
+                let capacity = capacity(graph, node, sizes)?;
+                self.query_start(tokens, count.saturating_sub(1), capacity)
             }
         })
+    }
+
+    /// Divides `tokens` among sequences that hold at most `capacity` each, if they can.
+    fn query_start(&mut self, tokens: usize, sequences: usize, capacity: usize) -> Vec<i64> {
+        let mut starts = vec![0];
+        let mut rest = tokens;
+        for later in (0..sequences).rev() {
+            let least = rest.saturating_sub(capacity.saturating_mul(later));
+            let most = rest.min(capacity).max(least);
+            rest -= least + self.below((most - least + 1) as u64) as usize;
+            starts.push((tokens - rest) as i64);
+        }
+        starts
     }
 
     /// Contexts that hold the new tokens and fit the block table of the attention `user`.
@@ -148,9 +156,7 @@ impl Sampler {
         count: usize,
         sizes: &dyn Fn(&Symbol) -> Option<i64>,
     ) -> Result<Vec<i64>, EvalError> {
-        let cache = shape_of(graph, user.operands[1], sizes)?;
-        let table = shape_of(graph, user.operands[3], sizes)?;
-        let capacity = (table[1] * cache[1]) as i64;
+        let capacity = capacity(graph, user, sizes)? as i64;
         let starts = leaves.get(graph.value_name(user.operands[4]));
         Ok((0..count)
             .map(|sequence| {
@@ -164,10 +170,36 @@ impl Sampler {
 /// The first user of `value` that cares about its values, and how.
 fn reader(graph: &Graph, value: Value) -> Option<(&Node, Domain)> {
     graph.nodes().find_map(|(_, node)| {
-        let at = node.operands.iter().position(|operand| *operand == value)?;
-        let domain = node.op()?.kind().operand(at)?.domain;
-        (domain != Domain::Values).then_some((node, domain))
+        let kind = node.op()?.kind();
+        let uses = node.operands.iter().enumerate().filter(|(_, operand)| **operand == value);
+        let mut domains = uses.filter_map(|(at, _)| Some(kind.operand(at)?.domain));
+        domains.find(|domain| *domain != Domain::Values).map(|domain| (node, domain))
     })
+}
+
+/// Tokens that a row of the block table of the attention `user` holds.
+fn capacity(graph: &Graph, user: &Node, sizes: &dyn Fn(&Symbol) -> Option<i64>) -> Result<usize, EvalError> {
+    let operands = user.op().map_or(&[][..], |op| op.kind().operands());
+    for (operand, value) in operands.iter().zip(&user.operands) {
+        if let Domain::PagesOf(cache) = operand.domain {
+            let (table, cache) =
+                (shape_of(graph, *value, sizes)?, shape_of(graph, user.operands[cache], sizes)?);
+            return Ok(table[1].saturating_mul(cache[1]));
+        }
+    }
+    Ok(MAX_ELEMENTS as usize)
+}
+
+/// Random integers of a type lie below this.
+fn dtype_bound(dtype: DType) -> u64 {
+    match dtype {
+        DType::Bool => 2,
+        DType::I4 => 8,
+        DType::I8 => 128,
+        DType::U8 => 256,
+        DType::I32 | DType::I64 => 1000,
+        DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::F8E4M3 => 1,
+    }
 }
 
 fn shape_of(

@@ -1,7 +1,5 @@
 //! Tensors of the reference interpreter.
 
-use half::{bf16, f16};
-
 use crate::ops::EvalError;
 use crate::{DType, TensorType};
 
@@ -105,37 +103,47 @@ impl Tensor {
         Tensor { dtype: self.dtype, shape: shape.to_vec(), data }
     }
 
-    /// Whether it is of this type at the given sizes.
+    /// Whether it is of this type at the given sizes, and holds as many elements of that kind.
     pub fn is_of(&self, ty: &TensorType, shape: &[usize]) -> bool {
-        self.dtype == ty.dtype && self.shape == shape
+        let (is_float, count) = match &self.data {
+            Data::Float(data) => (true, data.len()),
+            Data::Int(data) => (false, data.len()),
+        };
+        self.dtype == ty.dtype
+            && self.shape == shape
+            && is_float == ty.dtype.is_float()
+            && count == self.numel()
     }
 }
 
-/// `value` rounded to the nearest representable value of `dtype`, ties to even.
+/// `value` rounded to the nearest representable value of `dtype`, ties to even; beyond the greatest it becomes
+/// infinite, or NaN for `f8e4m3`, which has no infinities. Done here for all types, since hardware and libraries
+/// go from f64 to 16 bits by way of f32 and round twice.
 pub fn round_to(value: f64, dtype: DType) -> f64 {
     match dtype {
         DType::F32 => f64::from(value as f32),
-        DType::F16 => f16::from_f64(value).to_f64(),
-        DType::BF16 => bf16::from_f64(value).to_f64(),
-        DType::F8E4M3 => round_to_e4m3(value),
+        DType::F16 => round_float(value, 10, -14, 65504.0, f64::INFINITY),
+        DType::BF16 => round_float(value, 7, -126, f64::from(half::bf16::MAX), f64::INFINITY),
+        DType::F8E4M3 => round_float(value, 3, -6, 448.0, f64::NAN),
         DType::F64 | DType::I64 | DType::I32 | DType::I8 | DType::U8 | DType::I4 | DType::Bool => value,
     }
 }
 
-/// OCP E4M3: 3 mantissa bits, exponents -6 to 8, greatest value 448, no infinities.
-fn round_to_e4m3(value: f64) -> f64 {
-    if value.is_nan() || value == 0.0 {
-        return value;
+/// To a format of so many mantissa bits, least normal exponent and greatest value.
+fn round_float(value: f64, mantissa_bits: i32, least_exponent: i32, greatest: f64, beyond: f64) -> f64 {
+    if !value.is_finite() {
+        return if value.is_nan() { value } else { beyond.copysign(value) };
     }
-    let exponent = value.abs().log2().floor().max(-6.0);
-    let quantum = 2f64.powf(exponent - 3.0);
+    let exponent = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
+    let quantum = 2f64.powi(exponent.max(least_exponent) - mantissa_bits);
     let rounded = (value / quantum).round_ties_even() * quantum;
-    if rounded.abs() > 448.0 { f64::NAN } else { rounded }
+    if rounded.abs() > greatest { beyond.copysign(value) } else { rounded }
 }
 
-/// Refuses shapes of more elements than the interpreter computes.
+/// Refuses shapes of more elements than the interpreter computes. Axes of size 0 count as 1, so that the product of
+/// any axes is small too.
 pub fn check_size(shape: &[usize]) -> Result<(), EvalError> {
-    let count = shape.iter().try_fold(1u128, |product, size| product.checked_mul(*size as u128));
+    let count = shape.iter().try_fold(1u128, |product, size| product.checked_mul((*size).max(1) as u128));
     match count {
         Some(count) if count <= MAX_ELEMENTS => Ok(()),
         Some(count) => Err(EvalError::TooLarge(count)),

@@ -1,5 +1,6 @@
 //! Parsing.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::lexer::Lexer;
@@ -8,7 +9,13 @@ use crate::graph::{CacheRef, Graph, Leaf, Sink, Value};
 use crate::module::{CacheGroup, CacheKind, CacheTensor, Module};
 use crate::ops::OpKind;
 use crate::template::Template;
-use crate::{DType, SymbolInfo, TensorType};
+use crate::tensor_type::MAX_RANK;
+use crate::{DType, Symbol, SymbolInfo, TensorType};
+
+/// Most caches of a module, names of a statement, attributes of an op: they are searched one by one.
+const MAX_LIST: usize = 1024;
+/// Most calls of a program: each is followed when the module is verified.
+const MAX_CALLS: usize = 4096;
 
 /// Where and why a text is no module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,27 +31,32 @@ pub struct ParseError {
 
 /// Parses a module. Types of ops' results may be left out; where given they must be those inferred.
 pub fn parse_module(text: &str) -> Result<Module, ParseError> {
-    let mut parser = Parser { lexer: Lexer::new(text)?, module: Module::default() };
+    let mut parser = Parser::new(text)?;
     parser.module()?;
     Ok(parser.module)
 }
 
 /// Parses a text that holds one function and nothing else.
 pub fn parse_function(text: &str) -> Result<Graph, ParseError> {
-    let mut parser = Parser { lexer: Lexer::new(text)?, module: Module::default() };
+    let mut parser = Parser::new(text)?;
     parser.module()?;
-    match (parser.module.functions.len(), parser.module.functions.pop()) {
-        (1, Some(function)) => Ok(function),
-        _ => Err(parser.lexer.error("expected one function")),
+    match (parser.module.functions.pop(), parser.module == Module::default()) {
+        (Some(function), true) => Ok(function),
+        _ => Err(parser.lexer.error("expected one function and nothing else")),
     }
 }
 
 struct Parser<'a> {
     lexer: Lexer<'a>,
     module: Module,
+    functions: HashMap<String, usize>,
 }
 
 impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Result<Self, ParseError> {
+        Ok(Parser { lexer: Lexer::new(text)?, module: Module::default(), functions: HashMap::new() })
+    }
+
     fn module(&mut self) -> Result<(), ParseError> {
         while self.lexer.peek().is_some() {
             let place = self.lexer.place();
@@ -78,8 +90,7 @@ impl<'a> Parser<'a> {
     fn symbol(&mut self) -> Result<(), ParseError> {
         let place = self.lexer.place();
         let name = self.lexer.word()?;
-        let is_symbol = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !is_symbol || name.starts_with(|c: char| c.is_ascii_digit()) {
+        if !Symbol::is_name(name) {
             return Err(self.lexer.error_at(place, format!("`{name}` cannot name a symbol")));
         }
         self.lexer.keyword("in")?;
@@ -89,7 +100,7 @@ impl<'a> Parser<'a> {
             return Err(self.lexer.error_at(place, format!("bounds {min}..{max} are not 0 <= min <= max")));
         }
         let mut likely = max;
-        if self.lexer.eat("likely ") {
+        if self.lexer.eat("likely") {
             let place = self.lexer.place();
             likely = self.lexer.integer()?;
             if !(min..=max).contains(&likely) {
@@ -111,7 +122,9 @@ impl<'a> Parser<'a> {
         let start: u32 = self.lexer.integer()?;
         let end = match self.lexer.eat("..") {
             true => self.lexer.integer()?,
-            false => start.saturating_add(1),
+            false => start
+                .checked_add(1)
+                .ok_or_else(|| self.lexer.error_at(place, format!("layer {start} is out of range")))?,
         };
         if end < start {
             return Err(self.lexer.error_at(place, format!("the range {start}..{end} runs backwards")));
@@ -122,6 +135,14 @@ impl<'a> Parser<'a> {
     fn cache(&mut self) -> Result<(), ParseError> {
         let place = self.lexer.place();
         let name = self.lexer.word()?.to_owned();
+        if !Symbol::is_name(&name) {
+            return Err(self
+                .lexer
+                .error_at(place, format!("`{name}` cannot name a cache: `P_{name}` is a symbol")));
+        }
+        if self.module.caches.len() == MAX_LIST {
+            return Err(self.lexer.error_at(place, format!("more than {MAX_LIST} caches")));
+        }
         if self.module.cache(&name).is_some() {
             return Err(self.lexer.error_at(place, format!("cache `{name}` is declared twice")));
         }
@@ -172,13 +193,21 @@ impl<'a> Parser<'a> {
 
     fn tensor_type(&mut self) -> Result<TensorType, ParseError> {
         let dtype = self.dtype()?;
-        Ok(TensorType::new(dtype, self.lexer.list(Lexer::dim)?))
+        let place = self.lexer.place();
+        let shape = self.lexer.list(Lexer::dim)?;
+        if shape.len() > MAX_RANK {
+            return Err(self
+                .lexer
+                .error_at(place, format!("{} axes, at most {MAX_RANK} will do", shape.len())));
+        }
+        Ok(TensorType::new(dtype, shape))
     }
 
     fn function(&mut self, place: usize) -> Result<(), ParseError> {
         self.lexer.expect("@")?;
         let mut graph = Graph::new(self.lexer.word()?);
-        if self.module.function(&graph.name).is_some() {
+        let index = self.module.functions.len();
+        if self.functions.insert(graph.name.clone(), index).is_some() {
             return Err(self.lexer.error_at(place, format!("function `@{}` is defined twice", graph.name)));
         }
         self.lexer.expect("{")?;
@@ -222,6 +251,9 @@ impl<'a> Parser<'a> {
             let name = self.lexer.value_name()?;
             if graph.by_name(name).is_some() || names.contains(&name) {
                 return Err(self.lexer.error_at(place, format!("`%{name}` is defined twice")));
+            }
+            if names.len() == MAX_LIST {
+                return Err(self.lexer.error_at(place, format!("more than {MAX_LIST} results")));
             }
             names.push(name);
             if !self.lexer.eat(",") {
@@ -303,6 +335,9 @@ impl<'a> Parser<'a> {
             }
             let place = self.lexer.place();
             let name = self.lexer.word()?.to_owned();
+            if attrs.len() == MAX_LIST {
+                return Err(self.lexer.error_at(place, format!("more than {MAX_LIST} attributes")));
+            }
             if attrs.iter().any(|(other, _)| *other == name) {
                 return Err(self.lexer.error_at(place, format!("attribute `{name}` is given twice")));
             }
@@ -358,14 +393,16 @@ impl<'a> Parser<'a> {
             self.lexer.expect("@")?;
             let place = self.lexer.place();
             let name = self.lexer.word()?;
-            let function = self.module.functions.iter().position(|function| function.name == name);
-            let function = function.ok_or_else(|| {
+            let function = self.functions.get(name).copied().ok_or_else(|| {
                 self.lexer.error_at(place, format!("function `@{name}` is not defined above"))
             })?;
             self.lexer.expect("[")?;
             let layers = self.layer_range()?;
             self.lexer.expect("]")?;
             self.module.call(function, layers);
+            if self.module.program.len() > MAX_CALLS {
+                return Err(self.lexer.error_at(place, format!("more than {MAX_CALLS} calls")));
+            }
         }
         Ok(())
     }

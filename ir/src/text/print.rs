@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::graph::{Graph, Leaf, Node, NodeKind, Sink};
+use crate::graph::{Graph, Node, NodeKind, write_attrs};
 use crate::module::{CacheGroup, CacheKind, Module};
 
 /// The text of a module.
@@ -81,13 +81,7 @@ fn write_function(out: &mut String, graph: &Graph) -> fmt::Result {
         write_node(out, graph, node)?;
     }
     for (sink, value) in graph.sinks() {
-        let name = graph.value_name(*value);
-        match sink {
-            Sink::State(state) => writeln!(out, "  state {state} = %{name}")?,
-            Sink::Cache(cache) => writeln!(out, "  cache {}.{} = %{name}", cache.group, cache.tensor)?,
-            Sink::Output(output) => writeln!(out, "  output {output} = %{name}")?,
-            Sink::Tap(tap) => writeln!(out, "  tap {:?} = %{name}", tap.as_str())?,
-        }
+        writeln!(out, "  {sink} = %{}", graph.value_name(*value))?;
     }
     out.push_str("}\n");
     Ok(())
@@ -99,19 +93,13 @@ fn write_node(out: &mut String, graph: &Graph, node: &Node) -> fmt::Result {
     }
     out.push_str(" = ");
     match &node.kind {
-        NodeKind::Leaf(Leaf::Input(name)) => write!(out, "input {name}")?,
-        NodeKind::Leaf(Leaf::State(name)) => write!(out, "state {name}")?,
-        NodeKind::Leaf(Leaf::Cache(cache)) => write!(out, "cache {}.{}", cache.group, cache.tensor)?,
-        NodeKind::Leaf(Leaf::Weight(template)) => write!(out, "weight {:?}", template.as_str())?,
+        NodeKind::Leaf(leaf) => write!(out, "{leaf}")?,
         NodeKind::Op(op) => {
             out.push_str(op.kind().name());
             for (at, operand) in node.operands.iter().enumerate() {
                 write!(out, "{} %{}", if at > 0 { "," } else { "" }, graph.value_name(*operand))?;
             }
-            let attrs: Vec<String> = op.attrs().iter().map(|(name, attr)| format!("{name}={attr}")).collect();
-            if !attrs.is_empty() {
-                write!(out, " {{{}}}", attrs.join(", "))?;
-            }
+            write_attrs(out, op)?;
         }
     }
     for (at, result) in node.results.iter().enumerate() {
