@@ -1,0 +1,507 @@
+//! Lowering of one function.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mscc_ir::graph::{CacheRef, Graph, Leaf, NodeId, NodeKind, Sink, Value};
+use mscc_ir::kernels::{KernelDecl, Layout};
+use mscc_ir::ops::{Cast, Effect, Op};
+use mscc_ir::plan::{Function, InputDecl, Launch, Operand, OutputDecl, Place, Tap, WeightParam};
+use mscc_ir::view::ViewLayout;
+use mscc_ir::{DType, Dim, TensorType};
+
+use super::recipes::Recipes;
+use super::{LowerError, Target};
+use crate::memory::{Buffer, Planner, Slot};
+
+/// Where a value lies while its place in the arena is not yet known.
+#[derive(Clone, Debug)]
+struct Location {
+    home: Home,
+    dtype: DType,
+    layout: ViewLayout,
+}
+
+/// What a location is part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Home {
+    /// A buffer of this function in the arena.
+    Buffer(usize),
+    /// State that earlier calls left, in the arena.
+    State(String),
+    /// Anything outside the arena.
+    Fixed(Place),
+}
+
+/// A buffer in the making.
+struct Draft {
+    bytes: Dim,
+    first: usize,
+    last: usize,
+    /// Where it is wanted in the end, if anywhere.
+    claim: Option<Claim>,
+}
+
+/// Where a buffer is computed so that nobody need move it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Claim {
+    /// In the slot of the state as which it is left.
+    State(String),
+    /// In this output of the plan.
+    Output(u32),
+}
+
+/// A launch whose operands have locations.
+struct DraftLaunch {
+    kernel: &'static str,
+    op: Op,
+    operands: Vec<Location>,
+    results: Vec<Location>,
+    name: String,
+    origins: Vec<String>,
+}
+
+/// Turns a function into launches.
+pub struct Lowerer<'a> {
+    graph: &'a Graph,
+    target: &'a Target,
+    inputs: &'a [InputDecl],
+    outputs: &'a [OutputDecl],
+    recipes: &'a mut Recipes,
+    weights: Vec<WeightParam>,
+    weight_index: HashMap<WeightParam, u32>,
+    caches: Vec<CacheRef>,
+    locations: HashMap<Value, Location>,
+    buffers: Vec<Draft>,
+    state_reads: BTreeMap<String, usize>,
+    launches: Vec<DraftLaunch>,
+    taps: Vec<(mscc_ir::Template, usize, Location)>,
+}
+
+/// A lowered function whose buffers have no place yet.
+pub struct Unplaced {
+    name: String,
+    launches: Vec<DraftLaunch>,
+    weights: Vec<WeightParam>,
+    caches: Vec<CacheRef>,
+    buffers: Vec<Draft>,
+    state_reads: BTreeMap<String, usize>,
+    taps: Vec<(mscc_ir::Template, usize, Location)>,
+}
+
+/// A lowered function whose buffers have slots.
+pub struct Placed {
+    function: Unplaced,
+    buffer_homes: Vec<BufferHome>,
+    state_slots: BTreeMap<String, Slot>,
+}
+
+impl<'a> Lowerer<'a> {
+    pub fn new(
+        graph: &'a Graph,
+        target: &'a Target,
+        inputs: &'a [InputDecl],
+        outputs: &'a [OutputDecl],
+        recipes: &'a mut Recipes,
+    ) -> Self {
+        Lowerer {
+            graph,
+            target,
+            inputs,
+            outputs,
+            recipes,
+            weights: Vec::new(),
+            weight_index: HashMap::new(),
+            caches: Vec::new(),
+            locations: HashMap::new(),
+            buffers: Vec::new(),
+            state_reads: BTreeMap::new(),
+            launches: Vec::new(),
+            taps: Vec::new(),
+        }
+    }
+
+    pub fn lower(mut self) -> Result<Unplaced, LowerError> {
+        let weight_only = self.graph.weight_only();
+        for (id, node) in self.graph.nodes() {
+            // What depends on weights alone becomes a recipe where something else reads it.
+            if weight_only[id.index()] {
+                continue;
+            }
+            match &node.kind {
+                NodeKind::Leaf(leaf) => self.leaf(id, leaf)?,
+                NodeKind::Op(op) => self.op(id, op)?,
+            }
+        }
+        self.sinks()?;
+        Ok(Unplaced {
+            name: self.graph.name.clone(),
+            launches: self.launches,
+            weights: self.weights,
+            caches: self.caches,
+            buffers: self.buffers,
+            state_reads: self.state_reads,
+            taps: self.taps,
+        })
+    }
+
+    fn unsupported(&self, value: Value, problem: &str) -> LowerError {
+        LowerError::Unsupported {
+            function: self.graph.name.clone(),
+            value: self.graph.value_name(value).to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
+
+    fn leaf(&mut self, id: NodeId, leaf: &Leaf) -> Result<(), LowerError> {
+        let value = Value { node: id, index: 0 };
+        let home = match leaf {
+            Leaf::Input(name) => {
+                let index = self.inputs.iter().position(|input| input.name == *name);
+                let index = index.ok_or_else(|| self.unsupported(value, "is no input of the plan"))?;
+                Home::Fixed(Place::Input(index as u32))
+            }
+            Leaf::State(name) => Home::State(name.clone()),
+            Leaf::Cache(cache) => {
+                self.caches.push(cache.clone());
+                Home::Fixed(Place::Cache(self.caches.len() as u32 - 1))
+            }
+            Leaf::Weight(_) => return Ok(()),
+        };
+        let ty = self.graph.ty(value);
+        let layout = ViewLayout::contiguous(&ty.shape);
+        self.locations.insert(value, Location { home, dtype: ty.dtype, layout });
+        Ok(())
+    }
+
+    /// Where an operand lies; brings in weights on first use.
+    fn locate(&mut self, value: Value) -> Location {
+        if let Some(location) = self.locations.get(&value) {
+            return location.clone();
+        }
+        let param = self.recipes.param(self.graph, value);
+        let next = self.weights.len() as u32;
+        let index = *self.weight_index.entry(param.clone()).or_insert(next);
+        if index == next {
+            self.weights.push(param);
+        }
+        let ty = self.graph.ty(value);
+        let layout = ViewLayout::contiguous(&ty.shape);
+        let location = Location { home: Home::Fixed(Place::Weight(index)), dtype: ty.dtype, layout };
+        self.locations.insert(value, location.clone());
+        location
+    }
+
+    fn op(&mut self, id: NodeId, op: &Op) -> Result<(), LowerError> {
+        let node = self.graph.node(id);
+        let operands: Vec<Location> = node.operands.iter().map(|value| self.locate(*value)).collect();
+        let types: Vec<TensorType> = node.results.iter().map(|result| result.ty.clone()).collect();
+        let name = node.results[0].name.as_str();
+        if op.kind().is_view() {
+            let views = self.views(op, &operands[0], &types, id)?;
+            for (index, (layout, ty)) in views.into_iter().zip(&types).enumerate() {
+                let home = layout.0;
+                let location = Location { home, dtype: ty.dtype, layout: layout.1 };
+                self.locations.insert(Value { node: id, index: index as u32 }, location);
+            }
+            return Ok(());
+        }
+        let operand_types: Vec<TensorType> =
+            node.operands.iter().map(|value| self.graph.ty(*value).clone()).collect();
+        let kernel = (self.target.kernel_for)(op.kind()).filter(|kernel| kernel.takes(&operand_types));
+        let kernel = kernel.ok_or_else(|| LowerError::NoKernel {
+            function: self.graph.name.clone(),
+            value: name.to_owned(),
+            op: op.kind().name(),
+            types: operand_types.iter().map(TensorType::to_string).collect::<Vec<_>>().join(", "),
+        })?;
+        let operands = self.arrange(kernel, operands, id)?;
+        let results = match op.kind().effect() {
+            Effect::Writes => vec![operands[0].clone()],
+            Effect::Pure => types.iter().map(|ty| self.new_buffer(ty)).collect(),
+        };
+        let origins = self.graph.origins(id).to_vec();
+        self.launch(kernel.name, op.clone(), operands, results.clone(), name.to_owned(), origins);
+        for (index, location) in results.into_iter().enumerate() {
+            self.locations.insert(Value { node: id, index: index as u32 }, location);
+        }
+        Ok(())
+    }
+
+    /// Results that lie inside the operand's buffer, after a copy where strides cannot express them.
+    fn views(
+        &mut self,
+        op: &Op,
+        operand: &Location,
+        types: &[TensorType],
+        id: NodeId,
+    ) -> Result<Vec<(Home, ViewLayout)>, LowerError> {
+        if let Some(layouts) = op.views(&operand.layout, types) {
+            return Ok(layouts.into_iter().map(|layout| (operand.home.clone(), layout)).collect());
+        }
+        let packed = self.copy(operand, id)?;
+        let layouts = op.views(&packed.layout, types);
+        let layouts = layouts.ok_or_else(|| {
+            self.unsupported(Value { node: id, index: 0 }, "is no view even of a densely packed operand")
+        })?;
+        Ok(layouts.into_iter().map(|layout| (packed.home.clone(), layout)).collect())
+    }
+
+    /// Copies operands that do not lie as the kernel asks.
+    fn arrange(
+        &mut self,
+        kernel: &KernelDecl,
+        operands: Vec<Location>,
+        id: NodeId,
+    ) -> Result<Vec<Location>, LowerError> {
+        let mut arranged = Vec::with_capacity(operands.len());
+        for (index, operand) in operands.into_iter().enumerate() {
+            let fits = kernel.operand(index).is_none_or(|decl| match decl.layout {
+                Layout::Strided => true,
+                Layout::DenseRows => operand.layout.has_dense_rows(),
+                Layout::Contiguous => operand.layout.is_contiguous(),
+            });
+            arranged.push(if fits { operand } else { self.copy(&operand, id)? });
+        }
+        Ok(arranged)
+    }
+
+    /// A densely packed copy.
+    fn copy(&mut self, from: &Location, id: NodeId) -> Result<Location, LowerError> {
+        let ty = TensorType::new(from.dtype, from.layout.shape.clone());
+        let to = self.new_buffer(&ty);
+        self.copy_to(from.clone(), to.clone(), &format!("{}.copy", self.graph.node(id).results[0].name))?;
+        Ok(to)
+    }
+
+    /// A copy is a cast to the same element type.
+    fn copy_to(&mut self, from: Location, to: Location, name: &str) -> Result<(), LowerError> {
+        let op = Op::from(Cast { dtype: from.dtype });
+        let ty = TensorType::new(from.dtype, from.layout.shape.clone());
+        let kernel = (self.target.kernel_for)(op.kind()).filter(|kernel| kernel.takes(std::slice::from_ref(&ty)));
+        let kernel = kernel.ok_or_else(|| LowerError::NoKernel {
+            function: self.graph.name.clone(),
+            value: name.to_owned(),
+            op: op.kind().name(),
+            types: ty.to_string(),
+        })?;
+        self.launch(kernel.name, op, vec![from], vec![to], name.to_owned(), Vec::new());
+        Ok(())
+    }
+
+    fn new_buffer(&mut self, ty: &TensorType) -> Location {
+        let at = self.launches.len();
+        self.buffers.push(Draft { bytes: ty.bytes(), first: at, last: at, claim: None });
+        let layout = ViewLayout::contiguous(&ty.shape);
+        Location { home: Home::Buffer(self.buffers.len() - 1), dtype: ty.dtype, layout }
+    }
+
+    fn launch(
+        &mut self,
+        kernel: &'static str,
+        op: Op,
+        operands: Vec<Location>,
+        results: Vec<Location>,
+        name: String,
+        origins: Vec<String>,
+    ) {
+        let at = self.launches.len();
+        for location in &results {
+            // A copy in front of this launch moves it back.
+            if let Home::Buffer(index) = location.home {
+                self.buffers[index].first = at;
+            }
+        }
+        operands.iter().chain(&results).for_each(|location| self.touch(location, at));
+        self.launches.push(DraftLaunch { kernel, op, operands, results, name, origins });
+    }
+
+    /// Keeps what a location is part of alive until launch `at`.
+    fn touch(&mut self, location: &Location, at: usize) {
+        match &location.home {
+            Home::Buffer(index) => {
+                let buffer = &mut self.buffers[*index];
+                buffer.last = buffer.last.max(at);
+            }
+            Home::State(name) => {
+                let last = self.state_reads.entry(name.clone()).or_insert(at);
+                *last = (*last).max(at);
+            }
+            Home::Fixed(_) => {}
+        }
+    }
+
+    fn sinks(&mut self) -> Result<(), LowerError> {
+        let graph = self.graph;
+        let mut states: Vec<(&String, Location)> = Vec::new();
+        for (sink, value) in graph.sinks() {
+            let location = self.locate(*value);
+            match sink {
+                Sink::Tap(template) => self.tap(template, *value, location)?,
+                Sink::Cache(cache) => self.cache_sink(cache, *value, &location)?,
+                Sink::Output(name) => self.output(name, *value, location)?,
+                Sink::State(name) => states.push((name, location)),
+            }
+        }
+        // All that stays where it is first: the copies at the end may overwrite state that was read.
+        let mut copies: Vec<(&String, Location)> = Vec::new();
+        for (name, location) in states {
+            if !self.leave_in_place(name, &location) {
+                copies.push((name, location));
+            }
+        }
+        for (name, location) in &mut copies {
+            if matches!(location.home, Home::State(_)) {
+                let ty = TensorType::new(location.dtype, location.layout.shape.clone());
+                let apart = self.new_buffer(&ty);
+                self.copy_to(location.clone(), apart.clone(), &format!("{name}.copy"))?;
+                *location = apart;
+            }
+        }
+        for (name, location) in copies {
+            let ty = TensorType::new(location.dtype, location.layout.shape.clone());
+            let to = self.new_buffer(&ty);
+            self.copy_to(location, to.clone(), name)?;
+            if let Home::Buffer(index) = to.home {
+                self.buffers[index].claim = Some(Claim::State(name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a value where it was computed, in the slot of the state, if nothing reads the old state any more by
+    /// then.
+    fn leave_in_place(&mut self, name: &str, location: &Location) -> bool {
+        let Some(index) = self.whole_buffer(location) else { return false };
+        let old_is_dead = self.state_reads.get(name).is_none_or(|last| *last < self.buffers[index].first);
+        if old_is_dead {
+            self.buffers[index].claim = Some(Claim::State(name.to_owned()));
+        }
+        old_is_dead
+    }
+
+    /// The buffer that a location fills, if nobody has claimed it.
+    fn whole_buffer(&self, location: &Location) -> Option<usize> {
+        let Home::Buffer(index) = location.home else { return None };
+        let bytes = TensorType::new(location.dtype, location.layout.shape.clone()).bytes();
+        let fills = location.layout.is_contiguous()
+            && location.layout.offset == Dim::ZERO
+            && bytes == self.buffers[index].bytes;
+        (fills && self.buffers[index].claim.is_none()).then_some(index)
+    }
+
+    fn tap(
+        &mut self,
+        template: &mscc_ir::Template,
+        value: Value,
+        location: Location,
+    ) -> Result<(), LowerError> {
+        let after = match &location.home {
+            Home::Buffer(index) => self.buffers[*index].first,
+            Home::State(_) | Home::Fixed(_) => 0,
+        };
+        if self.launches.is_empty() || !location.layout.has_dense_rows() {
+            return Err(self.unsupported(value, "cannot be tapped: no launch makes it, or its rows are not dense"));
+        }
+        self.touch(&location, after);
+        self.taps.push((template.clone(), after, location));
+        Ok(())
+    }
+
+    fn cache_sink(&mut self, cache: &CacheRef, value: Value, location: &Location) -> Result<(), LowerError> {
+        let index = self.caches.iter().position(|own| own == cache);
+        let in_place = index.is_some_and(|index| location.home == Home::Fixed(Place::Cache(index as u32)));
+        if in_place { Ok(()) } else { Err(self.unsupported(value, "is no write into the cache it replaces")) }
+    }
+
+    /// Lets the launch that makes an output write it where it is wanted, or copies it there.
+    fn output(&mut self, name: &str, value: Value, location: Location) -> Result<(), LowerError> {
+        let index = self.outputs.iter().position(|output| output.name == name);
+        let index = index.ok_or_else(|| self.unsupported(value, "is no output of the plan"))? as u32;
+        if let Some(buffer) = self.whole_buffer(&location) {
+            self.buffers[buffer].claim = Some(Claim::Output(index));
+            return Ok(());
+        }
+        let home = Home::Fixed(Place::Output(index));
+        let to = Location { home, dtype: location.dtype, layout: ViewLayout::contiguous(&location.layout.shape) };
+        self.copy_to(location, to, name)
+    }
+}
+
+impl Unplaced {
+    /// Gives each buffer a slot; state has the slots given.
+    pub fn place(self, states: &BTreeMap<String, Slot>, planner: &mut Planner<'_>) -> Placed {
+        let end = self.launches.len();
+        for (name, slot) in states {
+            let claim = Claim::State(name.clone());
+            let left = self.buffers.iter().find(|buffer| buffer.claim.as_ref() == Some(&claim));
+            match (self.state_reads.get(name), left) {
+                (Some(last), Some(buffer)) => {
+                    planner.reserve(*slot, 0, *last);
+                    planner.reserve(*slot, buffer.first, end);
+                }
+                (None, Some(buffer)) => planner.reserve(*slot, buffer.first, end),
+                // Read here or not, a later call may read it.
+                (_, None) => planner.reserve(*slot, 0, end),
+            }
+        }
+        let free: Vec<usize> =
+            (0..self.buffers.len()).filter(|index| self.buffers[*index].claim.is_none()).collect();
+        let requests: Vec<Buffer> = free
+            .iter()
+            .map(|index| {
+                let draft = &self.buffers[*index];
+                Buffer { bytes: draft.bytes.clone(), first: draft.first, last: draft.last }
+            })
+            .collect();
+        let arena: HashMap<usize, Slot> = free.into_iter().zip(planner.place(&requests)).collect();
+        let homes = self.buffers.iter().enumerate().map(|(index, buffer)| match &buffer.claim {
+            Some(Claim::State(name)) => BufferHome::Slot(states[name]),
+            Some(Claim::Output(output)) => BufferHome::Output(*output),
+            None => BufferHome::Slot(arena[&index]),
+        });
+        Placed { buffer_homes: homes.collect(), function: self, state_slots: states.clone() }
+    }
+}
+
+/// Where a buffer lies in the end.
+#[derive(Clone, Copy, Debug)]
+enum BufferHome {
+    Slot(Slot),
+    Output(u32),
+}
+
+impl Placed {
+    /// The function with the slots' offsets put in.
+    pub fn finish(self, offsets: &[Dim]) -> Function {
+        let slot = |slot: Slot| (Place::Arena, offsets[slot.index()].clone());
+        let operand = |location: Location| {
+            let (place, base_bytes) = match &location.home {
+                Home::Buffer(index) => match self.buffer_homes[*index] {
+                    BufferHome::Slot(of) => slot(of),
+                    BufferHome::Output(index) => (Place::Output(index), Dim::ZERO),
+                },
+                Home::State(name) => slot(self.state_slots[name]),
+                Home::Fixed(place) => (*place, Dim::ZERO),
+            };
+            Operand { place, dtype: location.dtype, base_bytes, layout: location.layout }
+        };
+        let launches = self.function.launches.into_iter().map(|launch| Launch {
+            kernel: launch.kernel.to_owned(),
+            op: launch.op,
+            operands: launch.operands.into_iter().map(operand).collect(),
+            results: launch.results.into_iter().map(operand).collect(),
+            name: launch.name,
+            origins: launch.origins,
+        });
+        let launches = launches.collect();
+        let taps = self.function.taps.into_iter();
+        let taps = taps.map(|(name, after, value)| Tap { name, after: after as u32, value: operand(value) });
+        Function {
+            name: self.function.name,
+            launches,
+            weights: self.function.weights,
+            caches: self.function.caches,
+            taps: taps.collect(),
+        }
+    }
+}

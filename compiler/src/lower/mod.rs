@@ -1,0 +1,172 @@
+//! Lowering: functions of ops become lists of kernel launches over buffers.
+
+mod function;
+mod recipes;
+
+use std::collections::BTreeMap;
+
+use mscc_ir::graph::{Leaf, Sink};
+use mscc_ir::kernels::KernelDecl;
+use mscc_ir::module::Module;
+use mscc_ir::ops::OpKind;
+use mscc_ir::plan::{Function, InputDecl, OutputDecl, Recipe, Residence, Variant};
+use mscc_ir::{Dim, TensorType, step};
+
+use crate::memory::{Planner, Slot};
+use function::Lowerer;
+use recipes::Recipes;
+
+/// Why a module cannot be lowered.
+#[derive(Debug, thiserror::Error)]
+pub enum LowerError {
+    /// The target has no kernel for an op on these types.
+    #[error("@{function}, %{value}: the target has no kernel for `{op}` on ({types})")]
+    NoKernel {
+        /// The function.
+        function: String,
+        /// The value it should make.
+        value: String,
+        /// The op.
+        op: &'static str,
+        /// Types of its operands.
+        types: String,
+    },
+    /// An input that the step contract does not have.
+    #[error("@{function}: `{input}` is no input of the step contract")]
+    UnknownInput {
+        /// The function.
+        function: String,
+        /// The input.
+        input: String,
+    },
+    /// A value whose place nothing can give.
+    #[error("@{function}, %{value}: {problem}")]
+    Unsupported {
+        /// The function.
+        function: String,
+        /// The value.
+        value: String,
+        /// What is in the way.
+        problem: String,
+    },
+}
+
+/// What lowering asks of a target.
+pub struct Target {
+    /// Its name in plans.
+    pub name: &'static str,
+    /// The kernel for an op.
+    pub kernel_for: fn(OpKind) -> Option<&'static KernelDecl>,
+}
+
+/// The host CPU.
+pub const CPU: Target = Target { name: "cpu", kernel_for: mscc_ir::kernels::cpu::kernel_for };
+
+/// A module as launches.
+#[derive(Debug)]
+pub struct Lowered {
+    /// Inputs of a step, in the contract's order.
+    pub inputs: Vec<InputDecl>,
+    /// Outputs of a step.
+    pub outputs: Vec<OutputDecl>,
+    /// How its device tensors are made.
+    pub recipes: Vec<Recipe>,
+    /// Its launches.
+    pub variant: Variant,
+}
+
+/// Names of the contract's inputs in the order in which plans list them; those of cache groups come last.
+const INPUT_ORDER: [&str; 5] = ["token_ids", "positions", "query_start", "context_len", "logit_index"];
+
+/// Lowers a module for a target.
+///
+/// Errors: an op without a kernel; an input that the step contract does not have.
+pub fn lower(module: &Module, target: &Target) -> Result<Lowered, LowerError> {
+    let inputs = collect_inputs(module)?;
+    let outputs = collect_outputs(module);
+    let mut recipes = Recipes::default();
+    let mut planner = Planner::new(&module.symbols);
+    let mut states: BTreeMap<String, Slot> = BTreeMap::new();
+    for (name, bytes) in state_sizes(module) {
+        states.insert(name, planner.state_slot(bytes));
+    }
+    let mut drafts = Vec::with_capacity(module.functions.len());
+    for (index, graph) in module.functions.iter().enumerate() {
+        planner.start_function(index);
+        let lowerer = Lowerer::new(graph, target, &inputs, &outputs, &mut recipes);
+        drafts.push(lowerer.lower()?.place(&states, &mut planner));
+    }
+    let (offsets, arena_bytes) = planner.finish();
+    let functions: Vec<Function> = drafts.into_iter().map(|draft| draft.finish(&offsets)).collect();
+    let calls = module.program.iter().map(|call| (call.function as u32, call.layers.clone())).collect();
+    let variant = Variant { name: "any".to_owned(), guard: Vec::new(), functions, calls, arena_bytes };
+    Ok(Lowered { inputs, outputs, recipes: recipes.finish(), variant })
+}
+
+fn collect_inputs(module: &Module) -> Result<Vec<InputDecl>, LowerError> {
+    let mut found: BTreeMap<(usize, &str), InputDecl> = BTreeMap::new();
+    for function in &module.functions {
+        for (value, leaf) in function.leaves() {
+            let Leaf::Input(name) = leaf else { continue };
+            let ty = function.ty(value);
+            if step::input_type(name).as_ref() != Some(ty) {
+                let (function, input) = (function.name.clone(), name.clone());
+                return Err(LowerError::UnknownInput { function, input });
+            }
+            let rank = INPUT_ORDER.iter().position(|known| known == name).unwrap_or(INPUT_ORDER.len());
+            let residence = match name.as_str() {
+                "query_start" | "context_len" => Residence::HostAndDevice,
+                _ => Residence::Device,
+            };
+            found.entry((rank, name)).or_insert_with(|| InputDecl {
+                name: name.clone(),
+                dtype: ty.dtype,
+                shape: ty.shape.clone(),
+                residence,
+            });
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+fn collect_outputs(module: &Module) -> Vec<OutputDecl> {
+    let mut found: BTreeMap<&str, &TensorType> = BTreeMap::new();
+    for function in &module.functions {
+        for (sink, value) in function.sinks() {
+            if let Sink::Output(name) = sink {
+                found.insert(name, function.ty(*value));
+            }
+        }
+    }
+    let decl = |(name, ty): (&str, &TensorType)| OutputDecl {
+        name: name.to_owned(),
+        dtype: ty.dtype,
+        shape: ty.shape.clone(),
+    };
+    found.into_iter().map(decl).collect()
+}
+
+/// Bytes of each state that passes between calls: the greatest of its types.
+fn state_sizes(module: &Module) -> BTreeMap<String, Dim> {
+    let mut sizes: BTreeMap<String, Dim> = BTreeMap::new();
+    let mut add = |name: &str, ty: &TensorType| {
+        let size = sizes.entry(name.to_owned()).or_insert(Dim::ZERO);
+        *size = Dim::max([size.clone(), ty.bytes()]);
+    };
+    for function in &module.functions {
+        for (value, leaf) in function.leaves() {
+            if let Leaf::State(name) = leaf {
+                add(name, function.ty(value));
+            }
+        }
+        for (sink, value) in function.sinks() {
+            if let Sink::State(name) = sink {
+                add(name, function.ty(*value));
+            }
+        }
+    }
+    sizes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Weight recipes: what depends on weights alone is computed when a plan is loaded.
+
+use std::collections::HashMap;
+
+use mscc_ir::Template;
+use mscc_ir::graph::{Graph, Leaf, NodeId, NodeKind, Sink, Value};
+use mscc_ir::plan::{Recipe, WeightParam};
+
+use crate::passes::rebuild::Rebuild;
+use crate::passes::recut::layer_offset;
+
+/// Collects the recipes of all functions, each once.
+#[derive(Default)]
+pub struct Recipes {
+    recipes: Vec<Recipe>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Recipes {
+    /// The parameter that brings in `value`, which depends on weights alone.
+    pub fn param(&mut self, graph: &Graph, value: Value) -> WeightParam {
+        let nodes = ancestors(graph, value);
+        let templates: Vec<&Template> = nodes
+            .iter()
+            .filter_map(|id| match &graph.node(*id).kind {
+                NodeKind::Leaf(Leaf::Weight(template)) => Some(template),
+                NodeKind::Leaf(_) | NodeKind::Op(_) => None,
+            })
+            .collect();
+        // The same tensor of another layer is the same recipe, called with another layer.
+        let offset = templates.iter().filter_map(|template| layer_offset(template)).max().unwrap_or(0);
+        let name = recipe_name(graph.value_name(value), &templates, graph.node(value.node)).shift(-offset);
+        let body = recipe_body(graph, &nodes, value, offset);
+        WeightParam { recipe: self.intern(name, body) as u32, layer_offset: offset }
+    }
+
+    fn intern(&mut self, name: Template, body: Graph) -> usize {
+        let mut candidate = name.as_str().to_owned();
+        for k in 1u32.. {
+            match self.by_name.get(&candidate) {
+                Some(index) if self.recipes[*index].body == body => return *index,
+                Some(_) => candidate = format!("{name}.{k}"),
+                None => break,
+            }
+        }
+        let name = Template::new(&candidate).expect("a number behind a template leaves its placeholders as they are");
+        self.by_name.insert(candidate, self.recipes.len());
+        self.recipes.push(Recipe { name, body });
+        self.recipes.len() - 1
+    }
+
+    /// All recipes.
+    pub fn finish(self) -> Vec<Recipe> {
+        self.recipes
+    }
+}
+
+fn ancestors(graph: &Graph, value: Value) -> Vec<NodeId> {
+    let mut wanted = vec![false; graph.len()];
+    wanted[value.node.index()] = true;
+    for (id, node) in graph.nodes().rev() {
+        if wanted[id.index()] {
+            node.operands.iter().for_each(|operand| wanted[operand.node.index()] = true);
+        }
+    }
+    graph.nodes().map(|(id, _)| id).filter(|id| wanted[id.index()]).collect()
+}
+
+/// The function that computes `value`, with templates relative to the recipe's own layer.
+fn recipe_body(graph: &Graph, nodes: &[NodeId], value: Value, offset: i64) -> Graph {
+    let mut body = Graph::new("recipe");
+    let mut rebuild = Rebuild::new(graph);
+    for id in nodes {
+        let node = graph.node(*id);
+        match &node.kind {
+            NodeKind::Leaf(Leaf::Weight(template)) => {
+                let info = &node.results[0];
+                let leaf = body.leaf(Leaf::Weight(template.shift(-offset)), &info.name, info.ty.clone());
+                rebuild.set(Value { node: *id, index: 0 }, leaf);
+            }
+            NodeKind::Leaf(_) | NodeKind::Op(_) => rebuild.copy(&mut body, *id),
+        }
+    }
+    body.sink(Sink::Output("weight".to_owned()), rebuild.mapped(value));
+    body
+}
+
+/// The checkpoint's name for a tensor taken as it is; else the value's name under the prefix that its sources share.
+fn recipe_name(value_name: &str, sources: &[&Template], node: &mscc_ir::graph::Node) -> Template {
+    if let (NodeKind::Leaf(Leaf::Weight(template)), [_]) = (&node.kind, sources) {
+        return template.clone();
+    }
+    let mut prefix: Vec<&str> = sources.first().map_or(Vec::new(), |first| first.as_str().split('.').collect());
+    for source in sources {
+        let same = prefix.iter().zip(source.as_str().split('.')).take_while(|(a, b)| **a == *b).count();
+        prefix.truncate(same);
+    }
+    if prefix.len() > 1 && sources.len() == 1 {
+        prefix.pop();
+    }
+    let stem: Vec<&str> = value_name.split('.').collect();
+    let overlap = (0..=stem.len()).rev().find(|count| prefix.ends_with(&stem[..*count])).unwrap_or(0);
+    let layered = sources.iter().any(|source| source.is_layered());
+    let mut parts = prefix;
+    parts.extend(&stem[overlap..]);
+    let mut name = parts.join(".");
+    if layered && !name.contains('{') {
+        name.push_str(".{i}");
+    }
+    Template::new(&name).unwrap_or_else(|_| {
+        let plain = if layered { "weight.{i}" } else { "weight" };
+        Template::new(plain).expect("a plain name is a template")
+    })
+}
