@@ -5,7 +5,7 @@ use mscc_ir::DType;
 use mscc_ir::ops::Op;
 use smallvec::SmallVec;
 
-use super::cpu::{Isa, Kernel, KernelError, Pool, Split, Unary, UnaryFunction, View, launch, table};
+use super::cpu::{Cast, Isa, Kernel, KernelError, Pool, Split, View, launch, table};
 use super::{Device, Memory, Tensor};
 
 /// The CPU that this process runs on.
@@ -100,7 +100,7 @@ impl Device for Host {
         }
         // SAFETY: the vector holds exactly these elements, and nobody else has it.
         let y = unsafe { View::contiguous(values.as_mut_ptr().cast(), DType::F32, tensor.dims) };
-        launch(&mut self.pool, self.isa, &Unary { function: UnaryFunction::Identity, x: &x, y: &y })?;
+        launch(&mut self.pool, self.isa, &Cast { x: &x, y: &y })?;
         Ok(values)
     }
 }

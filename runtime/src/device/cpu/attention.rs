@@ -1,11 +1,9 @@
 //! Attention over the paged cache.
 
-use std::marker::PhantomData;
-
 use mscc_ir::DType;
 
-use super::dot::{Sink, TILE_COLUMNS, Widened, block};
-use super::element::{Element, is_compute_float, with_float};
+use super::dot::{Widened, block};
+use super::element::{Element, convert_row, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
 use super::kernel::{Check, Kernel, Split};
@@ -172,18 +170,15 @@ impl Kernel for Attention<'_> {
         let piece = split.columns - 1 - task / self.k_cache.dims()[2];
         let head = task % self.k_cache.dims()[2];
         let Some(piece) = self.piece(split, piece)? else { return Ok(()) };
-        with_float!(self.q.dtype(), Q => with_float!(self.k_cache.dtype(), C => {
-            isa.dispatch(Task::<Q, C> { op: self, head, piece, scratch, types: PhantomData })
-        }))
+        isa.dispatch(Task { op: self, head, piece, scratch })
     }
 }
 
-struct Task<'a, Q, C> {
+struct Task<'a> {
     op: &'a Attention<'a>,
     head: usize,
     piece: Piece,
     scratch: &'a mut Scratch,
-    types: PhantomData<(Q, C)>,
 }
 
 /// A task's scratch memory, all f32; rows are padded to whole cache lines.
@@ -204,7 +199,7 @@ struct Areas {
     state: *mut [f32; 3],
 }
 
-impl<Q: Element, C: Element> Body for Task<'_, Q, C> {
+impl Body for Task<'_> {
     type Output = TaskResult;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> TaskResult {
@@ -213,10 +208,10 @@ impl<Q: Element, C: Element> Body for Task<'_, Q, C> {
     }
 }
 
-impl<Q: Element, C: Element> Task<'_, Q, C> {
+impl Task<'_> {
     #[inline(always)]
     unsafe fn attend<S: Simd>(self, s: S) -> TaskResult {
-        let Task { op, head, piece, scratch, .. } = self;
+        let Task { op, head, piece, scratch } = self;
         let group = op.group();
         let rows = group * piece.queries;
         let (width, v_width) = (op.q.dims()[2], op.v_cache.dims()[3]);
@@ -244,7 +239,7 @@ impl<Q: Element, C: Element> Task<'_, Q, C> {
         for row in 0..rows {
             let token = piece.first + row / group;
             let at = token * op.q.strides()[0] + (head * group + row % group) * op.q.strides()[1];
-            widen(s, op.q.as_ptr::<Q>().wrapping_add(at), areas.q.add(row * q_stride), width, width);
+            widen(s, op.q, at, areas.q.add(row * q_stride), width, width);
             std::ptr::write_bytes(areas.sums.add(row * v_stride), 0, v_stride);
             *areas.state.add(row) = [f32::NEG_INFINITY, 0.0, 0.0];
         }
@@ -253,7 +248,7 @@ impl<Q: Element, C: Element> Task<'_, Q, C> {
         let mut tile = first_key / TILE_KEYS * TILE_KEYS;
         while tile < end {
             let keys = tile.max(first_key)..(tile + TILE_KEYS).min(end);
-            gather_tile::<S, C>(s, op, head, piece.sequence, tile, keys.clone(), &areas)?;
+            gather_tile(s, op, head, piece.sequence, tile, keys.clone(), &areas)?;
             let (from, to) = (keys.start - tile, keys.end - tile);
             score_tile(s, &areas, rows, from, to, width);
             for row in 0..rows {
@@ -274,30 +269,29 @@ impl<Q: Element, C: Element> Task<'_, Q, C> {
         for row in 0..rows {
             let token = piece.first + row / group;
             let at = token * op.y.strides()[0] + (head * group + row % group) * op.y.strides()[1];
-            let y = op.y.as_ptr::<Q>().wrapping_add(at);
             let sum = s.splat((*areas.state.add(row))[1]);
-            let mut i = 0;
-            while i < v_width {
-                let value = s.load_f32(areas.sums.add(row * v_stride + i));
-                Q::store_n(s, y.wrapping_add(i), s.div(value, sum), (v_width - i).min(S::LANES));
-                i += S::LANES;
-            }
+            let sums = areas.sums.add(row * v_stride);
+            with_float!(op.y.dtype(), Y => divide(s, sums, sum, op.y.as_ptr::<Y>().wrapping_add(at), v_width));
         }
         Ok(())
     }
 }
 
-/// Widens a row to f32 and fills it with zeros up to `padded`.
+/// Writes a row divided by the sum of its weights.
 #[inline(always)]
-unsafe fn widen<S: Simd, E: Element>(s: S, from: *const E, to: *mut f32, len: usize, padded: usize) {
+unsafe fn divide<S: Simd, Y: Element>(s: S, sums: *const f32, by: S::F, y: *mut Y, len: usize) {
     let mut i = 0;
-    while i + S::LANES <= len {
-        s.store_f32(to.wrapping_add(i), E::load(s, from.wrapping_add(i)));
+    while i < len {
+        let value = s.div(s.load_f32(sums.wrapping_add(i)), by);
+        Y::store_n(s, y.wrapping_add(i), value, (len - i).min(S::LANES));
         i += S::LANES;
     }
-    if i < len {
-        s.store_f32_n(to.wrapping_add(i), E::load_n(s, from.wrapping_add(i), len - i), len - i);
-    }
+}
+
+/// Widens `len` elements of a view from offset `at` on to f32 and fills with zeros up to `padded`.
+#[inline(always)]
+unsafe fn widen<S: Simd>(s: S, from: &View, at: usize, to: *mut f32, len: usize, padded: usize) {
+    with_float!(from.dtype(), E => convert_row(s, from.as_ptr::<E>().wrapping_add(at).cast_const(), to, len));
     for i in len..padded {
         *to.wrapping_add(i) = 0.0;
     }
@@ -305,7 +299,7 @@ unsafe fn widen<S: Simd, E: Element>(s: S, from: *const E, to: *mut f32, len: us
 
 /// Collects the keys and values of absolute positions `keys`, which lie within the tile.
 #[inline(always)]
-unsafe fn gather_tile<S: Simd, C: Element>(
+unsafe fn gather_tile<S: Simd>(
     s: S,
     op: &Attention<'_>,
     head: usize,
@@ -327,11 +321,9 @@ unsafe fn gather_tile<S: Simd, C: Element>(
             return Err(op.index_error("block_table", position, i64::from(got), limit));
         };
         let k = page * k_strides[0] + offset * k_strides[1] + head * k_strides[2];
-        let k = op.k_cache.as_ptr::<C>().wrapping_add(k);
-        widen(s, k, areas.k.wrapping_add((key - tile) * areas.q_stride), width, width);
+        widen(s, op.k_cache, k, areas.k.wrapping_add((key - tile) * areas.q_stride), width, width);
         let v = page * v_strides[0] + offset * v_strides[1] + head * v_strides[2];
-        let v = op.v_cache.as_ptr::<C>().wrapping_add(v);
-        widen(s, v, areas.v.wrapping_add((key - tile) * areas.v_stride), v_width, areas.v_stride);
+        widen(s, op.v_cache, v, areas.v.wrapping_add((key - tile) * areas.v_stride), v_width, areas.v_stride);
     }
     Ok(())
 }
@@ -342,30 +334,14 @@ unsafe fn score_tile<S: Simd>(s: S, areas: &Areas, rows: usize, from: usize, to:
     let mut row = 0;
     while row < rows {
         let count = S::TILE_ROWS.min(rows - row);
-        let mut sink = Scores { to: areas.scores.wrapping_add(row * TILE_KEYS + from) };
         block(
             Widened::<S, f32>::new(s),
             (areas.q.wrapping_add(row * areas.q_stride).cast_const(), areas.q_stride, count),
             (areas.k.wrapping_add(from * areas.q_stride).cast_const(), areas.q_stride, to - from),
             width,
-            &mut sink,
+            (areas.scores.wrapping_add(row * TILE_KEYS + from), TILE_KEYS),
         );
         row += count;
-    }
-}
-
-struct Scores {
-    to: *mut f32,
-}
-
-impl Sink for Scores {
-    #[inline(always)]
-    unsafe fn quad(&mut self, m: usize, n: usize, values: [f32; TILE_COLUMNS]) {
-        self.to.wrapping_add(m * TILE_KEYS + n).cast::<[f32; TILE_COLUMNS]>().write(values);
-    }
-    #[inline(always)]
-    unsafe fn single(&mut self, m: usize, n: usize, value: f32) {
-        *self.to.wrapping_add(m * TILE_KEYS + n) = value;
     }
 }
 

@@ -232,69 +232,53 @@ pub(crate) unsafe fn column<P: Product, const M: usize>(
     out
 }
 
-/// Where the results of [`block`] go.
-pub(crate) trait Sink {
-    /// Takes the products of row `m` with columns `n..n + 4`.
-    ///
-    /// # Safety
-    /// The sink's own: `m` and `n` lie within the block.
-    unsafe fn quad(&mut self, m: usize, n: usize, values: [f32; TILE_COLUMNS]);
-    /// Takes the product of row `m` with column `n`.
-    ///
-    /// # Safety
-    /// As [`Sink::quad`].
-    unsafe fn single(&mut self, m: usize, n: usize, value: f32);
-}
-
-/// All dot products of `m <= TILE_ROWS` rows of `x` with `n` rows of `w`.
+/// All dot products of `m <= TILE_ROWS` rows of `x` with `n` rows of `w`, to rows of `out`.
 ///
 /// # Safety
-/// `x` has `m` rows and `w` has `n` rows of `k` elements, at their strides.
+/// `x` has `m` rows and `w` has `n` rows of `k` elements, `out` has `m` rows of `n`, at their strides.
 #[inline(always)]
-pub(crate) unsafe fn block<P: Product, O: Sink>(
+pub(crate) unsafe fn block<P: Product>(
     p: P,
     (x, x_stride, m): (*const P::X, usize, usize),
     (w, w_stride, n): (*const P::W, usize, usize),
     k: usize,
-    out: &mut O,
+    (out, out_stride): (*mut f32, usize),
 ) {
     debug_assert!(m <= P::S::TILE_ROWS);
+    let (x, w, out) = ((x, x_stride), (w, w_stride), (out, out_stride));
     // Only the arms up to the instruction set's TILE_ROWS survive compilation.
     match m {
-        1 => rows::<P, O, 1, true>(p, x, x_stride, w, w_stride, n, k, out),
-        2 if P::S::TILE_ROWS >= 2 => rows::<P, O, 2, true>(p, x, x_stride, w, w_stride, n, k, out),
-        3 if P::S::TILE_ROWS >= 3 => rows::<P, O, 3, true>(p, x, x_stride, w, w_stride, n, k, out),
-        4 if P::S::TILE_ROWS >= 4 => rows::<P, O, 4, true>(p, x, x_stride, w, w_stride, n, k, out),
-        5 if P::S::TILE_ROWS >= 5 => rows::<P, O, 5, false>(p, x, x_stride, w, w_stride, n, k, out),
-        6 if P::S::TILE_ROWS >= 6 => rows::<P, O, 6, false>(p, x, x_stride, w, w_stride, n, k, out),
+        1 => rows::<P, 1, true>(p, x, w, n, k, out),
+        2 if P::S::TILE_ROWS >= 2 => rows::<P, 2, true>(p, x, w, n, k, out),
+        3 if P::S::TILE_ROWS >= 3 => rows::<P, 3, true>(p, x, w, n, k, out),
+        4 if P::S::TILE_ROWS >= 4 => rows::<P, 4, true>(p, x, w, n, k, out),
+        5 if P::S::TILE_ROWS >= 5 => rows::<P, 5, false>(p, x, w, n, k, out),
+        6 if P::S::TILE_ROWS >= 6 => rows::<P, 6, false>(p, x, w, n, k, out),
         _ => debug_assert_eq!(m, 0),
     }
 }
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "two matrices, two sizes, a sink")]
-unsafe fn rows<P: Product, O: Sink, const M: usize, const PREFETCH: bool>(
+unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
     p: P,
-    x: *const P::X,
-    x_stride: usize,
-    w: *const P::W,
-    w_stride: usize,
+    (x, x_stride): (*const P::X, usize),
+    (w, w_stride): (*const P::W, usize),
     n: usize,
     k: usize,
-    out: &mut O,
+    (out, out_stride): (*mut f32, usize),
 ) {
     let mut j = 0;
     while j + TILE_COLUMNS <= n {
         let values = tile::<P, M, PREFETCH>(p, x, x_stride, w.wrapping_add(j * w_stride), w_stride, k);
         for (m, values) in values.into_iter().enumerate() {
-            out.quad(m, j, values);
+            out.wrapping_add(m * out_stride + j).cast::<[f32; TILE_COLUMNS]>().write(values);
         }
         j += TILE_COLUMNS;
     }
     while j < n {
         let values = column::<P, M>(p, x, x_stride, w.wrapping_add(j * w_stride), k);
         for (m, value) in values.into_iter().enumerate() {
-            out.single(m, j, value);
+            *out.wrapping_add(m * out_stride + j) = value;
         }
         j += 1;
     }

@@ -95,6 +95,23 @@ pub(crate) unsafe fn store_strided<S: Simd, E: Element>(s: S, p: *mut E, stride:
     }
 }
 
+/// Copies a row, converting where the types differ.
+#[inline(always)]
+pub(crate) unsafe fn convert_row<S: Simd, X: Element, Y: Element>(s: S, x: *const X, y: *mut Y, k: usize) {
+    if X::DTYPE == Y::DTYPE {
+        std::ptr::copy_nonoverlapping(x.cast::<Y>(), y, k);
+        return;
+    }
+    let mut i = 0;
+    while i + S::LANES <= k {
+        Y::store(s, y.wrapping_add(i), X::load(s, x.wrapping_add(i)));
+        i += S::LANES;
+    }
+    if i < k {
+        Y::store_n(s, y.wrapping_add(i), X::load_n(s, x.wrapping_add(i), k - i), k - i);
+    }
+}
+
 /// The most lanes any [`Simd`] has.
 const MAX_LANES: usize = 16;
 

@@ -2,13 +2,12 @@
 
 use std::marker::PhantomData;
 
-use half::bf16;
 use mscc_ir::DType;
 
 #[cfg(target_arch = "x86_64")]
 use super::dot::Bf16Pairs;
-use super::dot::{Product, Sink, TILE_COLUMNS, Widened, block};
-use super::element::{Element, is_compute_float, with_float};
+use super::dot::{Product, TILE_COLUMNS, Widened, block};
+use super::element::{Element, convert_row, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
 use super::kernel::{Check, Kernel, Split};
@@ -148,9 +147,7 @@ impl Kernel for Matmul<'_> {
             return Ok(());
         }
         debug_assert!(!self.uses_pairs(isa), "the level's instructions are missing");
-        with_float!(self.x.dtype(), X => with_float!(self.w.dtype(), W => {
-            isa.dispatch(Wide::<X, W>(job, scratch, PhantomData));
-        }));
+        with_float!(self.w.dtype(), W => isa.dispatch(Wide::<W>(job, scratch, PhantomData)));
         Ok(())
     }
 }
@@ -158,6 +155,7 @@ impl Kernel for Matmul<'_> {
 /// One task: a block of rows times a block of columns of one product.
 struct Job<'a> {
     x: *const u8,
+    x_dtype: DType,
     /// Offsets of the rows of `x` and of `y` in elements; the task's rows start at `row`.
     x_rows: Outer,
     y_rows: Outer,
@@ -191,6 +189,7 @@ impl<'a> Job<'a> {
         let batch_of = |view: &View| if op.is_batched() { view.outer(2).offset(product) } else { 0 };
         Job {
             x: op.x.as_ptr::<u8>().wrapping_add(batch_of(op.x) * op.x.element_bytes()),
+            x_dtype: op.x.dtype(),
             x_rows: rows_of(op.x),
             y_rows: rows_of(op.y),
             row,
@@ -208,14 +207,14 @@ impl<'a> Job<'a> {
     }
 }
 
-struct Wide<'a, X, W>(Job<'a>, &'a mut Scratch, PhantomData<(X, W)>);
+struct Wide<'a, W>(Job<'a>, &'a mut Scratch, PhantomData<W>);
 
-impl<X: Element, W: Element> Body for Wide<'_, X, W> {
+impl<W: Element> Body for Wide<'_, W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         // SAFETY: `Kernel::run`'s contract: the views were checked.
-        unsafe { run_job::<_, X>(Widened::<S, W>::new(s), &self.0, self.1) }
+        unsafe { run_job(Widened::<S, W>::new(s), &self.0, self.1) }
     }
 }
 
@@ -224,18 +223,23 @@ impl<X: Element, W: Element> Body for Wide<'_, X, W> {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 unsafe fn run_pairs(job: Job<'_>, scratch: &mut Scratch) {
-    run_job::<_, bf16>(Bf16Pairs::assume(), &job, scratch);
+    run_job(Bf16Pairs::assume(), &job, scratch);
 }
 
+/// Columns whose sums are kept in f32 before they get their bias and are rounded.
+const SUM_COLUMNS: usize = 256;
+
 #[inline(always)]
-unsafe fn run_job<P: Product, X: Element>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
+unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
     let k = job.k;
     let tile_rows = P::S::TILE_ROWS;
     let transpose = job.w_k != 1 && k > 1;
     let packed_stride = k.next_multiple_of(64 / size_of::<P::X>());
     let w_bytes = if transpose { job.n * k * size_of::<P::W>() } else { 0 };
-    let [packed, panel] = scratch.areas([tile_rows * packed_stride * size_of::<P::X>(), w_bytes]);
-    let packed = packed.cast::<P::X>();
+    let packed_bytes = tile_rows * packed_stride * size_of::<P::X>();
+    let sum_bytes = tile_rows * SUM_COLUMNS * size_of::<f32>();
+    let [packed, panel, sums] = scratch.areas([packed_bytes, w_bytes, sum_bytes]);
+    let (packed, sums) = (packed.cast::<P::X>(), sums.cast::<f32>());
     let (w, w_stride) = if transpose {
         let panel = panel.cast::<P::W>();
         transpose_panel(job.w.cast::<P::W>(), job.w_n, job.w_k, job.n, k, panel);
@@ -243,41 +247,46 @@ unsafe fn run_job<P: Product, X: Element>(p: P, job: &Job<'_>, scratch: &mut Scr
     } else {
         (job.w.cast::<P::W>(), job.w_n)
     };
-    let x = job.x.cast::<X>();
     let mut m = 0;
     while m < job.rows {
         let count = tile_rows.min(job.rows - m);
-        let first = job.x_rows.offset(job.row + m);
-        let rows = if X::DTYPE == P::X::DTYPE && count == 1 {
-            (x.add(first).cast::<P::X>(), 0, 1)
-        } else {
+        for i in 0..count {
+            let at = job.x_rows.offset(job.row + m + i);
+            with_float!(job.x_dtype, X => {
+                convert_row(p.simd(), job.x.cast::<X>().add(at), packed.add(i * packed_stride), k);
+            });
+        }
+        let mut n = 0;
+        while n < job.n {
+            let columns = SUM_COLUMNS.min(job.n - n);
+            let x = (packed.cast_const(), packed_stride, count);
+            block(p, x, (w.wrapping_add(n * w_stride), w_stride, columns), k, (sums, SUM_COLUMNS));
             for i in 0..count {
-                let row = x.add(job.x_rows.offset(job.row + m + i));
-                convert_row::<P::S, X, P::X>(p.simd(), row, packed.add(i * packed_stride), k);
+                let at = job.y_base + job.y_rows.offset(job.row + m + i) + job.column + n;
+                finish_row(p.simd(), job, sums.add(i * SUM_COLUMNS), at, job.column + n, columns);
             }
-            (packed.cast_const(), packed_stride, count)
-        };
-        let mut sink = Rows { job, first: job.row + m };
-        block(p, rows, (w, w_stride, job.n), k, &mut sink);
+            n += columns;
+        }
         m += count;
     }
 }
 
-/// Copies a row, converting where the types differ.
+/// Adds the bias from `column` on and writes a run of `y`.
 #[inline(always)]
-unsafe fn convert_row<S: Simd, X: Element, Y: Element>(s: S, x: *const X, y: *mut Y, k: usize) {
-    if X::DTYPE == Y::DTYPE {
-        std::ptr::copy_nonoverlapping(x.cast::<Y>(), y, k);
-        return;
+unsafe fn finish_row<S: Simd>(s: S, job: &Job<'_>, sums: *mut f32, at: usize, column: usize, len: usize) {
+    if let Some(bias) = job.bias {
+        with_float!(bias.dtype(), B => {
+            let bias = bias.as_ptr::<B>().wrapping_add(column).cast_const();
+            let mut i = 0;
+            while i < len {
+                let n = (len - i).min(S::LANES);
+                let sum = s.load_f32_n(sums.wrapping_add(i), n);
+                s.store_f32_n(sums.wrapping_add(i), s.add(sum, B::load_n(s, bias.wrapping_add(i), n)), n);
+                i += n;
+            }
+        });
     }
-    let mut i = 0;
-    while i + S::LANES <= k {
-        Y::store(s, y.add(i), X::load(s, x.add(i)));
-        i += S::LANES;
-    }
-    if i < k {
-        Y::store_n(s, y.add(i), X::load_n(s, x.add(i), k - i), k - i);
-    }
+    with_float!(job.y.dtype(), Y => convert_row(s, sums.cast_const(), job.y.as_ptr::<Y>().add(at), len));
 }
 
 /// Writes columns of `w` as rows without gaps, in squares that stay in the first-level cache.
@@ -293,44 +302,6 @@ unsafe fn transpose_panel<W: Copy>(w: *const W, w_n: usize, w_k: usize, n: usize
             }
         }
     }
-}
-
-/// Adds the bias and writes rows of `y`.
-struct Rows<'a> {
-    job: &'a Job<'a>,
-    first: usize,
-}
-
-impl Sink for Rows<'_> {
-    #[inline(always)]
-    unsafe fn quad(&mut self, m: usize, n: usize, values: [f32; TILE_COLUMNS]) {
-        let Job { y, y_rows, y_base, bias, column, .. } = self.job;
-        let at = y_base + y_rows.offset(self.first + m) + column + n;
-        let mut values = values;
-        if let Some(bias) = bias {
-            for (i, value) in values.iter_mut().enumerate() {
-                *value += get(bias, column + n + i);
-            }
-        }
-        with_float!(y.dtype(), Y => {
-            for (i, value) in values.into_iter().enumerate() {
-                Y::set(y.as_ptr::<Y>().add(at + i), value);
-            }
-        });
-    }
-
-    #[inline(always)]
-    unsafe fn single(&mut self, m: usize, n: usize, value: f32) {
-        let Job { y, y_rows, y_base, bias, column, .. } = self.job;
-        let at = y_base + y_rows.offset(self.first + m) + column + n;
-        let value = bias.map_or(value, |bias| value + get(bias, column + n));
-        with_float!(y.dtype(), Y => Y::set(y.as_ptr::<Y>().add(at), value));
-    }
-}
-
-#[inline(always)]
-unsafe fn get(view: &View, index: usize) -> f32 {
-    with_float!(view.dtype(), E => E::get(view.as_ptr::<E>().add(index)))
 }
 
 #[cfg(test)]

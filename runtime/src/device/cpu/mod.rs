@@ -12,6 +12,7 @@
 mod attention;
 mod binary;
 mod cache_write;
+mod cast;
 mod copy;
 mod dot;
 mod element;
@@ -37,6 +38,7 @@ mod view;
 pub use attention::Attention;
 pub use binary::{Binary, BinaryFunction};
 pub use cache_write::CacheWrite;
+pub use cast::Cast;
 pub use copy::Copy;
 pub use error::KernelError;
 pub use gather::Gather;

@@ -10,7 +10,7 @@ use super::kernel::{Kernel, Split};
 use super::pool::{Scratch, TaskResult};
 use super::view::View;
 use super::{
-    AddRmsNorm, Attention, Binary, BinaryFunction, CacheWrite, Copy, Gather, Matmul, RmsNorm, Rope,
+    AddRmsNorm, Attention, Binary, BinaryFunction, CacheWrite, Cast, Copy, Gather, Matmul, RmsNorm, Rope,
     RopeTable, Unary, UnaryFunction,
 };
 
@@ -21,6 +21,7 @@ pub enum Bound<'a> {
     Attention(Attention<'a>),
     Binary(Binary<'a>),
     CacheWrite(CacheWrite<'a>),
+    Cast(Cast<'a>),
     Copy(Copy),
     Gather(Gather<'a>),
     Matmul(Matmul<'a>),
@@ -37,6 +38,7 @@ impl Bound<'_> {
             Bound::Attention(kernel) => kernel,
             Bound::Binary(kernel) => kernel,
             Bound::CacheWrite(kernel) => kernel,
+            Bound::Cast(kernel) => kernel,
             Bound::Copy(kernel) => kernel,
             Bound::Gather(kernel) => kernel,
             Bound::Matmul(kernel) => kernel,
@@ -119,7 +121,10 @@ pub fn bind<'a>(op: &Op, operands: &'a [View], results: &'a [View]) -> Result<Bo
         Op::Mul(_) => binary(BinaryFunction::Mul),
         Op::Swiglu(_) => binary(BinaryFunction::Swiglu),
         Op::Silu(_) => unary(UnaryFunction::Silu),
-        Op::Cast(_) => unary(UnaryFunction::Identity),
+        Op::Cast(_) => match (operands, results) {
+            ([x], [y]) => Ok(Bound::Cast(Cast { x, y })),
+            _ => Err(arity()),
+        },
         Op::Linear(_) => matmul(true),
         Op::Matmul(op) => matmul(op.trans_b),
         Op::AddRmsNorm(op) => match (operands, results) {

@@ -1,0 +1,111 @@
+//! Conversion between float types.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::element::{Element, is_compute_float, load_strided, store_strided, with_float};
+use super::error::KernelError;
+use super::grid::Grid;
+use super::isa::{Body, Isa};
+use super::kernel::{Check, Kernel, Split};
+use super::pool::{Scratch, TaskResult};
+use super::simd::Simd;
+use super::view::View;
+
+/// The same values as another float type, rounded to nearest, ties to even; subnormals are kept.
+///
+/// | value  | shape | dtype                       |
+/// |--------|-------|-----------------------------|
+/// | `x`    | [..]  | f32, bf16, f16; any strides |
+/// | -> `y` | [..]  | f32, bf16, f16; any strides |
+pub struct Cast<'a> {
+    /// Operand.
+    pub x: &'a View,
+    /// Result.
+    pub y: &'a View,
+}
+
+impl Kernel for Cast<'_> {
+    fn check(&self) -> Result<(), KernelError> {
+        let check = Check("cast");
+        let Cast { x, y } = *self;
+        check.dtypes(is_compute_float(x.dtype()) && is_compute_float(y.dtype()), &[x, y])?;
+        check.dims("y", y, x.dims(), "those of x")
+    }
+
+    fn split(&self, threads: usize) -> Split {
+        Grid::new(&[self.x, self.y]).split(self.x.element_bytes() + self.y.element_bytes(), threads)
+    }
+
+    unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
+        let grid = Grid::new(&[self.x, self.y]);
+        let segments = split.range(task, grid.segments());
+        with_float!(self.x.dtype(), X => with_float!(self.y.dtype(), Y => {
+            isa.dispatch(Segments::<X, Y>(self, grid, segments, PhantomData));
+        }));
+        Ok(())
+    }
+}
+
+struct Segments<'a, X, Y>(&'a Cast<'a>, Grid, Range<usize>, PhantomData<(X, Y)>);
+
+impl<X: Element, Y: Element> Body for Segments<'_, X, Y> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Segments(op, grid, segments, _) = self;
+        let (x_lines, y_lines) = (grid.lines(op.x), grid.lines(op.y));
+        for index in segments {
+            let segment = grid.segment(index);
+            let x = op.x.as_ptr::<X>().wrapping_add(x_lines.offset(segment));
+            let y = op.y.as_ptr::<Y>().wrapping_add(y_lines.offset(segment));
+            let mut i = 0;
+            while i < segment.len {
+                let n = (segment.len - i).min(S::LANES);
+                let (x_at, y_at) = (i * x_lines.stride(), i * y_lines.stride());
+                // SAFETY: the segment lies within both views.
+                unsafe {
+                    let value = load_strided(s, x.wrapping_add(x_at).cast_const(), x_lines.stride(), n);
+                    store_strided(s, y.wrapping_add(y_at), y_lines.stride(), value, n);
+                }
+                i += n;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FLOATS, Random, Tensor, levels, run};
+    use super::*;
+
+    #[test]
+    fn all_pairs_convert_whatever_the_layout() {
+        for (xd, yd) in FLOATS.into_iter().flat_map(|xd| FLOATS.map(|yd| (xd, yd))) {
+            for dims in [&[1][..], &[3, 37], &[]] {
+                let x = Tensor::gapped(xd, dims).random(&mut Random::new(3));
+                let want = Tensor::zeros(yd, dims).of(&x.get());
+                for isa in levels() {
+                    let y = Tensor::gapped(yd, dims);
+                    run(isa, 2, &Cast { x: &x.view(), y: &y.view() });
+                    y.assert_bits(&want.get(), isa.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn casts_round_to_nearest_even_and_keep_subnormals() {
+        let values = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 1e-40, -1e-39, 65519.0, f64::INFINITY];
+        let x = Tensor::zeros(mscc_ir::DType::F32, &[6]).of(&values);
+        for dtype in FLOATS {
+            // The test tensor converts by the `half` crate.
+            let want = Tensor::zeros(dtype, &[6]).of(&x.get());
+            for isa in levels() {
+                let y = Tensor::zeros(dtype, &[6]);
+                run(isa, 1, &Cast { x: &x.view(), y: &y.view() });
+                y.assert_bits(&want.get(), isa.name());
+            }
+        }
+    }
+}
