@@ -1,13 +1,12 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use crate::files::FileError;
+use crate::files::{self, FileError};
 
-/// The keys of `tokenizer_config.json` that name a special token of a fixed role.
-const ROLES: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// Largest `tokenizer_config.json`, in bytes; it may hold a chat template and thousands of reserved tokens.
+pub(crate) const MAX_CONFIG_BYTES: u64 = 64 << 20;
 
 /// The special tokens that a repository's tokenizer configuration names.
 ///
@@ -26,7 +25,7 @@ impl SpecialTokens {
     pub(crate) fn from_config(config: &Map<String, Value>) -> Self {
         let mut tokens = Self::default();
         for (key, value) in config {
-            if ROLES.contains(&key.as_str()) || key.ends_with("_token") {
+            if key.ends_with("_token") {
                 tokens.set(key, value);
             }
         }
@@ -60,6 +59,23 @@ impl SpecialTokens {
             self.named.insert(key.to_owned(), text.into());
         }
     }
+}
+
+/// The content of `tokenizer_config.json` (empty if there is none) with that of `special_tokens_map.json`, which
+/// was written before the config held the added tokens and is ignored once it does.
+pub(crate) fn config_of_dir(dir: &Path) -> Result<(PathBuf, Map<String, Value>), FileError> {
+    let file = dir.join("tokenizer_config.json");
+    let mut config = match files::read_optional(&file, MAX_CONFIG_BYTES)? {
+        Some(bytes) => files::json_object(&file, &bytes)?,
+        None => Map::new(),
+    };
+    if !config.contains_key("added_tokens_decoder") {
+        let map_file = dir.join("special_tokens_map.json");
+        if let Some(bytes) = files::read_optional(&map_file, MAX_CONFIG_BYTES)? {
+            config.extend(files::json_object(&map_file, &bytes)?);
+        }
+    }
+    Ok((file, config))
 }
 
 /// The token of a value that is its text, or an object with the text in `content`.

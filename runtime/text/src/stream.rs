@@ -318,7 +318,61 @@ fn common_prefix(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A tokenizer of eight words with this decoder.
+    fn tokenizer(decoder: &str, cleans_up: bool) -> Tokenizer {
+        let json = format!(
+            r####"{{"added_tokens": [{{"id": 7, "content": "<e>", "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": true}}], "decoder": {decoder},
+                "model": {{"type": "WordLevel", "unk_token": "a", "vocab": {{"a": 0, "▁b": 1, "##c": 2, ".": 3,
+                "<0xE4>": 4, "<0xBD>": 5, " ": 6}}}}}}"####
+        );
+        let config = format!(r#"{{"clean_up_tokenization_spaces": {cleans_up}}}"#);
+        Tokenizer::from_bytes(json.as_bytes(), Some(config.as_bytes())).unwrap()
+    }
+
+    const METASPACE: &str =
+        r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#;
+    const REPLACE: &str = r#"{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}"#;
+
+    proptest! {
+        #[test]
+        fn pieces_are_the_whole_for_other_decoders(
+            ids in prop::collection::vec(0..9_u32, 0..12),
+            cleans_up: bool,
+            skip_special: bool,
+        ) {
+            let word_piece = r###"{"type": "WordPiece", "prefix": "##", "cleanup": true}"###;
+            let fallback = format!(
+                r#"{{"type": "Sequence", "decoders": [{REPLACE}, {{"type": "ByteFallback"}}, {{"type": "Fuse"}},
+                    {{"type": "Strip", "content": " ", "start": 2, "stop": 0}}]}}"#
+            );
+            for decoder in ["null", METASPACE, word_piece, &fallback] {
+                let tokenizer = tokenizer(decoder, cleans_up);
+                prop_assert!(!matches!(tokenizer.shape(), DecodeShape::Whole));
+                let mut stream = tokenizer.stream(skip_special);
+                let mut text: String = ids.iter().map(|id| stream.push(*id).unwrap()).collect();
+                text.push_str(&stream.flush().unwrap());
+                prop_assert_eq!(text, tokenizer.decode(&ids, skip_special).unwrap(), "{}", decoder);
+            }
+        }
+    }
+
+    #[test]
+    fn other_decoders_go_by_a_window() {
+        let ctc = r#"{"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": false}"#;
+        let tokenizer = tokenizer(ctc, false);
+        assert!(matches!(tokenizer.shape(), DecodeShape::Whole));
+        let mut stream = tokenizer.stream(false);
+        let pieces: Vec<_> = [0, 3, 0, 99, 6].iter().map(|id| stream.push(*id).unwrap()).collect();
+        assert_eq!(pieces, ["a", ".", "a", "", " "]);
+        let many: String = (0..200).map(|at| stream.push([0, 3][at % 2]).unwrap()).collect();
+        assert_eq!(many, "a.".repeat(100));
+        assert_eq!(stream.flush().unwrap(), "");
+    }
 
     #[test]
     fn bytes_are_spelled_as_in_gpt2() {

@@ -7,13 +7,11 @@ use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
 
 use crate::cleanup;
 use crate::files::{self, FileError};
-use crate::special::{self, SpecialTokens};
+use crate::special::{self, MAX_CONFIG_BYTES, SpecialTokens};
 use crate::stream::{DecodeShape, TextStream};
 
 /// Largest `tokenizer.json`, in bytes.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
-/// Largest `tokenizer_config.json`, in bytes; it may hold a chat template and thousands of reserved tokens.
-pub(crate) const MAX_CONFIG_BYTES: u64 = 64 << 20;
 /// Most tokens of a vocabulary, added ones included.
 const MAX_VOCAB: usize = 4_000_000;
 
@@ -80,21 +78,9 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::File`] or [`TokenizerError::TooManyTokens`], naming the file.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, TokenizerError> {
-        let path = |name: &str| dir.as_ref().join(name);
-        let file = path("tokenizer.json");
+        let file = dir.as_ref().join("tokenizer.json");
         let tokenizer = files::read(&file, MAX_TOKENIZER_BYTES)?;
-        let config_file = path("tokenizer_config.json");
-        let mut config = match files::read_optional(&config_file, MAX_CONFIG_BYTES)? {
-            Some(bytes) => files::json_object(&config_file, &bytes)?,
-            None => Map::new(),
-        };
-        // Written before the config held the added tokens; ignored once it does.
-        if !config.contains_key("added_tokens_decoder") {
-            let map_file = path("special_tokens_map.json");
-            if let Some(bytes) = files::read_optional(&map_file, MAX_CONFIG_BYTES)? {
-                config.extend(files::json_object(&map_file, &bytes)?);
-            }
-        }
+        let (config_file, config) = special::config_of_dir(dir.as_ref())?;
         Self::build(&file, &tokenizer, &config_file, &config)
     }
 

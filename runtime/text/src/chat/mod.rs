@@ -15,8 +15,7 @@ use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
 use crate::files::{self, FileError};
-use crate::special::SpecialTokens;
-use crate::tokenizer::MAX_CONFIG_BYTES;
+use crate::special::{self, SpecialTokens};
 
 /// Largest template, in bytes.
 const MAX_TEMPLATE_BYTES: u64 = 4 << 20;
@@ -194,17 +193,7 @@ impl ChatTemplate {
     /// [`ChatError::File`] or [`ChatError::Syntax`].
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Option<Self>, ChatError> {
         let dir = dir.as_ref();
-        let config_file = dir.join("tokenizer_config.json");
-        let mut config = match files::read_optional(&config_file, MAX_CONFIG_BYTES)? {
-            Some(bytes) => files::json_object(&config_file, &bytes)?,
-            None => Map::new(),
-        };
-        if !config.contains_key("added_tokens_decoder") {
-            let map_file = dir.join("special_tokens_map.json");
-            if let Some(bytes) = files::read_optional(&map_file, MAX_CONFIG_BYTES)? {
-                config.extend(files::json_object(&map_file, &bytes)?);
-            }
-        }
+        let (config_file, config) = special::config_of_dir(dir)?;
         let mut templates = Vec::new();
         let file = dir.join("chat_template.jinja");
         if let Some(bytes) = files::read_optional(&file, MAX_TEMPLATE_BYTES)? {
