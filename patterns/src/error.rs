@@ -130,7 +130,7 @@ impl Problem {
     ) -> Self {
         let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
         let name: String = name.chars().take(MAX_COMPARED).collect();
-        let near = |other: &&String| distance(&name, other) <= (name.chars().count() / 3).max(1);
+        let near = |other: &&String| distance(&name, other) <= ((name.chars().count() + 1) / 3).max(1);
         let nearest = known.iter().filter(near).min_by_key(|other| distance(&name, other)).cloned();
         Problem::Unknown { what, name, nearest, known }
     }

@@ -4,16 +4,20 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod attrs;
+mod draw;
 mod error;
 pub mod given;
 pub mod guards;
+pub mod instantiate;
 mod load;
 mod operand_orders;
 mod print;
+pub mod proof;
 pub mod rule;
 
 pub use error::{Problem, RuleError};
 pub use given::{Bindings, check_given};
 pub use guards::{MatchView, Origin, Refusal, check_guard};
 pub use load::{builtin, load};
+pub use proof::{Proof, ProofFailure, prove};
 pub use rule::Rule;
