@@ -1,0 +1,165 @@
+//! Fusion by equality saturation: rules add equal forms, extraction takes the cheapest whole.
+//!
+//! [`saturate`] runs once per function, [`extract`] once per variant, at that variant's sizes. One function comes in,
+//! one that computes the same goes out, with the same sinks, value names and leaves. The only user of egg is here.
+//!
+//! - Ops with several results are tuples, their results projections; a rule equates every result that it makes.
+//! - Rules match top-down, siblings by groups; conditions, types and kernels are checked before a node is made.
+//! - Phases run in order, each until nothing changes or a cap on nodes or rounds is met; no clock takes part.
+//! - Extraction judges whole graphs, so that what is shared is paid once.
+//! - A result that the verifier refuses is never used: the function then stays as it was, and the report says so.
+//!
+//! Nothing depends on the order in which rules are given or on the machine.
+
+mod analysis;
+mod apply;
+mod emit;
+mod language;
+mod matcher;
+mod price;
+mod provenance;
+mod report;
+mod saturate;
+mod select;
+mod space;
+#[cfg(test)]
+mod tests;
+
+use mscc_ir::{Graph, Symbol};
+
+pub use price::Price;
+pub use report::{Diagnostic, Event, Growth, Outcome, Refusal, Report, RuleReport, Why};
+pub use saturate::{Saturated, saturate};
+
+use crate::cost::CostModel;
+use price::{Pricer, Selection};
+use space::Applied;
+
+/// A function in the form chosen for one variant.
+#[derive(Clone, Debug)]
+pub struct Extraction {
+    /// The function.
+    pub graph: Graph,
+    /// What was done and why.
+    pub report: Report,
+}
+
+/// The cheapest form of a saturated function at the given sizes; symbols without one take their likely value.
+pub fn extract(
+    saturated: &Saturated,
+    model: &CostModel,
+    sizes: &dyn Fn(&Symbol) -> Option<i64>,
+) -> Extraction {
+    extract_by(saturated, model, sizes, select::cheapest)
+}
+
+/// The dearest form that the search finds: proves in tests that rewrites which never pay are right too.
+pub fn extract_dearest(
+    saturated: &Saturated,
+    model: &CostModel,
+    sizes: &dyn Fn(&Symbol) -> Option<i64>,
+) -> Extraction {
+    extract_by(saturated, model, sizes, select::dearest)
+}
+
+/// Some form, the same for the same seed: proves in tests that all forms are right.
+pub fn extract_random(
+    saturated: &Saturated,
+    model: &CostModel,
+    sizes: &dyn Fn(&Symbol) -> Option<i64>,
+    seed: u64,
+) -> Extraction {
+    extract_by(saturated, model, sizes, |space, _| select::random(space, seed))
+}
+
+fn extract_by(
+    saturated: &Saturated,
+    model: &CostModel,
+    sizes: &dyn Fn(&Symbol) -> Option<i64>,
+    choose: impl Fn(&space::Space, &mut Pricer<'_>) -> Option<Selection>,
+) -> Extraction {
+    let given = &saturated.graph;
+    let mut report = Report {
+        function: given.name.clone(),
+        rules: saturated.refusals.clone(),
+        diagnostics: saturated.diagnostics.clone(),
+        growth: saturated.growth.clone(),
+        before: Price::default(),
+        after: Price::default(),
+    };
+    let Some(space) = &saturated.space else { return Extraction { graph: given.clone(), report } };
+    let likely =
+        |symbol: &Symbol| sizes(symbol).or_else(|| saturated.symbols.get(symbol).map(|info| info.likely));
+    let mut pricer = Pricer::new(space, model, &likely, &mut report.diagnostics);
+    let original = select::original(space);
+    report.before = pricer.price(&original).unwrap_or_default();
+    report.after = report.before;
+    let selection = choose(space, &mut pricer).ok_or_else(|| "a value needs itself".to_owned());
+    if pricer.budget == 0 {
+        report.diagnostics.push(Diagnostic::Search);
+    }
+    let emitted = selection.and_then(|selection| {
+        emit::emit(space, &selection, given, &saturated.symbols).map(|graph| (graph, selection))
+    });
+    match emitted {
+        Ok((graph, selection)) => {
+            report.after = pricer.price(&selection).unwrap_or_default();
+            for applied in &space.applications {
+                let event = Event {
+                    at: applied.at.clone(),
+                    replaced: applied.replaced.clone(),
+                    outcome: outcome(space, &pricer, &selection, applied),
+                };
+                if let Some(rule) = report.rules.iter_mut().find(|rule| rule.rule == applied.rule) {
+                    rule.events.push(event);
+                }
+            }
+            for rule in &mut report.rules {
+                rule.events.sort_by_key(|event| matches!(event.outcome, Outcome::Refused(_)));
+            }
+            Extraction { graph, report }
+        }
+        Err(problem) => {
+            report.diagnostics.push(Diagnostic::Broken(problem));
+            Extraction { graph: given.clone(), report }
+        }
+    }
+}
+
+/// What became of an application in a selection, and what the other choice would have cost.
+fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, applied: &Applied) -> Outcome {
+    let price = pricer.price(selection).unwrap_or_default();
+    let order = price::order(space, selection).unwrap_or_default();
+    let needed: Vec<&(usize, u32, Option<u32>)> =
+        applied.roots.iter().filter(|(class, ..)| order.contains(class)).collect();
+    if needed.is_empty() {
+        return Outcome::NotChosen(Why::Unused);
+    }
+    let difference = |other: &Price| {
+        let signed = |ps: u128| i128::try_from(ps).unwrap_or(i128::MAX);
+        let launches = |price: &Price| i64::try_from(price.launches).unwrap_or(i64::MAX);
+        (signed(other.ps) - signed(price.ps), launches(other) - launches(&price))
+    };
+    let is_chosen = |(class, old, new): &&(usize, u32, Option<u32>)| match new {
+        Some(new) => selection[*class] == *new,
+        None => selection[*class] != *old,
+    };
+    let mut other = selection.clone();
+    if needed.iter().copied().any(|root| is_chosen(&root)) {
+        for (class, old, _) in &applied.roots {
+            other[*class] = *old;
+        }
+        // Where nothing else than the new form is free of cycles, it saves what the whole function saves.
+        let (saved_ps, saved_launches) = pricer.price(&other).map_or((0, 0), |price| difference(&price));
+        return Outcome::Fired { saved_ps, saved_launches };
+    }
+    for (class, _, new) in &applied.roots {
+        if let Some(new) = new {
+            other[*class] = *new;
+        }
+    }
+    match pricer.price(&other) {
+        Some(price) => Outcome::NotChosen(Why::Dearer(difference(&price).0)),
+        None => Outcome::NotChosen(Why::Cyclic),
+    }
+}
