@@ -13,7 +13,7 @@ pub struct RuleError {
     /// Column in bytes, from 1.
     pub column: usize,
     /// What is wrong there.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 /// What can be wrong in a rule's text.

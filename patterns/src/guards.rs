@@ -104,8 +104,11 @@ pub struct Guard {
     pub each: bool,
     /// Whether the order of its arguments does not matter.
     pub symmetric: bool,
-    check: fn(&[GuardArg], &dyn MatchView) -> Result<(), Vec<Finding>>,
+    check: fn(&[GuardArg], &dyn MatchView) -> Checked,
 }
+
+/// What a guard found: nothing, or values that disagree.
+type Checked = Result<(), Vec<Finding>>;
 
 impl Guard {
     /// The guard of this name.
@@ -223,7 +226,7 @@ fn all_equal<T: PartialEq + fmt::Display>(
     args: &[GuardArg],
     view: &dyn MatchView,
     of: impl Fn(&TensorType) -> T,
-) -> Result<(), Vec<Finding>> {
+) -> Checked {
     let values = values(args, view)?;
     let Some((first, ty)) = values.first() else { return Ok(()) };
     match values.iter().find(|(_, other)| of(other) != of(ty)) {
@@ -232,19 +235,15 @@ fn all_equal<T: PartialEq + fmt::Display>(
     }
 }
 
-fn same_dtype(args: &[GuardArg], view: &dyn MatchView) -> Result<(), Vec<Finding>> {
+fn same_dtype(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     all_equal(args, view, |ty| ty.dtype)
 }
 
-fn same_type(args: &[GuardArg], view: &dyn MatchView) -> Result<(), Vec<Finding>> {
+fn same_type(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     all_equal(args, view, TensorType::clone)
 }
 
-fn all_origins(
-    args: &[GuardArg],
-    view: &dyn MatchView,
-    holds: fn(Origin) -> bool,
-) -> Result<(), Vec<Finding>> {
+fn all_origins(args: &[GuardArg], view: &dyn MatchView, holds: fn(Origin) -> bool) -> Checked {
     for arg in args {
         let (GuardArg::Var(var) | GuardArg::Star(var)) = arg else { continue };
         let star = matches!(arg, GuardArg::Star(_));
@@ -259,7 +258,7 @@ fn all_origins(
     Ok(())
 }
 
-fn static_but_last(args: &[GuardArg], view: &dyn MatchView) -> Result<(), Vec<Finding>> {
+fn static_but_last(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     let [of, GuardArg::Int(axis)] = args else { return Ok(()) };
     let values = values(std::slice::from_ref(of), view)?;
     for (nth, (name, ty)) in values.iter().enumerate() {
@@ -272,7 +271,7 @@ fn static_but_last(args: &[GuardArg], view: &dyn MatchView) -> Result<(), Vec<Fi
     Ok(())
 }
 
-fn inverse(args: &[GuardArg], view: &dyn MatchView) -> Result<(), Vec<Finding>> {
+fn inverse(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     let [GuardArg::Var(first), GuardArg::Var(second)] = args else { return Ok(()) };
     let (p, q) = (view.attr(first), view.attr(second));
     let undone = match (p.and_then(permutation), q.and_then(permutation)) {
@@ -293,7 +292,7 @@ fn permutation(attr: &Attr) -> Option<Vec<usize>> {
     axes.iter().map(|axis| usize::try_from(axis.as_const()?).ok()).collect()
 }
 
-fn lossless(args: &[GuardArg], view: &dyn MatchView) -> Result<(), Vec<Finding>> {
+fn lossless(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     let values = values(args, view)?;
     let [(from, x), (to, y)] = values.as_slice() else { return Ok(()) };
     if embeds(x.dtype, y.dtype) {

@@ -129,14 +129,7 @@ impl Rounded {
 /// not be further from the exact values than its left side. Each condition must refuse some instance.
 pub fn prove(rule: &Rule, seed: u64, rounds: u32) -> Result<Proof, ProofFailure> {
     let orders = rule.operand_orders();
-    let mut prover = Prover {
-        rule,
-        sampler: Sampler::new(seed),
-        instances: 0,
-        errors: [0.0; 2],
-        measured: 0,
-        refused: BTreeMap::new(),
-    };
+    let mut prover = Prover::new(rule, seed);
     for round in 0..rounds {
         prover.rule = &orders[round as usize % orders.len()];
         prover.round(round)?;
@@ -175,7 +168,12 @@ struct Prover<'a> {
     refused: BTreeMap<String, u32>,
 }
 
-impl Prover<'_> {
+impl<'a> Prover<'a> {
+    fn new(rule: &'a Rule, seed: u64) -> Self {
+        let sampler = Sampler::new(seed);
+        Prover { rule, sampler, instances: 0, errors: [0.0; 2], measured: 0, refused: BTreeMap::new() }
+    }
+
     fn round(&mut self, round: u32) -> Result<(), ProofFailure> {
         let (assignment, sizes, left) = self.instance(round)?;
         self.compare(&assignment, &sizes, &left)?;

@@ -17,15 +17,15 @@ impl<'a> Cursor<'a> {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
-        RuleError { file: self.file.to_owned(), line, column, problem }
+        RuleError { file: self.file.to_owned(), line, column, problem: Box::new(problem) }
     }
 
     /// The error that `expected` does not come next.
     pub fn expected(&mut self, expected: impl Into<String>) -> RuleError {
         let at = self.place();
-        let found = match self.rest().split_whitespace().next() {
-            None => "the end of this part".to_owned(),
-            Some(word) => format!("`{}`", word.chars().take(24).collect::<String>()),
+        let (at, found) = match self.rest().split_whitespace().next() {
+            None => (self.text[..self.end].trim_end().len(), "the end of this part".to_owned()),
+            Some(word) => (at, format!("`{}`", word.chars().take(24).collect::<String>())),
         };
         self.error_at(at, Problem::Expected { expected: expected.into(), found })
     }
