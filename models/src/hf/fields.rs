@@ -151,6 +151,21 @@ impl Fields {
         matches!(self.find(key), Ok(Some(_)))
     }
 
+    /// Whether the key is there and `null`, which some config classes tell from a missing key. Does not
+    /// count as reading it.
+    pub fn is_null(&self, key: &str) -> bool {
+        let mut map = &self.root;
+        let mut parts = key.split('.').peekable();
+        while let Some(part) = parts.next() {
+            match map.get(part) {
+                Some(Value::Object(object)) => map = object,
+                Some(Value::Null) => return parts.peek().is_none(),
+                Some(_) | None => return false,
+            }
+        }
+        false
+    }
+
     /// An integer in a range.
     pub fn u64(&self, key: &str, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
         let expected = || integer_in(&range);

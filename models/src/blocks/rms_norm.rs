@@ -1,0 +1,25 @@
+//! Normalisation by root mean square.
+
+use mscc_ir::Value;
+
+use super::{Block, Interface, Param, ParamKind};
+use crate::trace::{Scope, TraceError};
+
+/// `y = x / sqrt(mean(x²) + eps) * weight` over the innermost axis.
+///
+/// | weight   | shape |
+/// |----------|-------|
+/// | `weight` | [H]   |
+pub static BLOCK: Block = Block {
+    name: "rms_norm",
+    about: "normalisation by root mean square",
+    interface: Interface::Hidden,
+    params: &[Param::required("eps", ParamKind::Number)],
+    modules: &[],
+    trace,
+};
+
+fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> {
+    let eps = scope.number("eps");
+    Ok(vec![scope.rms_norm(x, "", eps)?])
+}

@@ -1,0 +1,122 @@
+//! Rotary position embedding.
+
+use mscc_ir::Value;
+use mscc_ir::attr::Float;
+use mscc_ir::ops::{RopeFreqs, RopeScaling, RopeTable};
+
+use super::{Block, Interface, Param, ParamKind};
+use crate::trace::{Scope, TraceError};
+
+/// Cosines and sines of the rotary angles of `dim` elements of a head, computed once a step.
+///
+/// `rope_type` is `default`, `linear`, `llama3` or `yarn`; the other parameters belong to some of them.
+/// All but `dim` are by default the keys of `rope_parameters` in the config, so that a family rarely
+/// says them.
+///
+/// Errors: another `rope_type`; settings for each type of layer.
+/// Source: HF `modeling_rope_utils.py`; yarn: Peng et al., 2023 (arXiv:2309.00071).
+pub static BLOCK: Block = Block {
+    name: "rotary_embedding",
+    about: "cosines and sines of rotary angles",
+    interface: Interface::Positions,
+    params: &[
+        Param::required("dim", ParamKind::Size),
+        Param::with_default("theta", ParamKind::Number, "rope_parameters.rope_theta"),
+        Param::with_default("rope_type", ParamKind::Text, "rope_parameters.rope_type ?? 'default'"),
+        Param::with_default(
+            "per_layer_type",
+            ParamKind::Flag,
+            "rope_parameters.full_attention != null or rope_parameters.sliding_attention != null",
+        ),
+        Param::with_default(
+            "partial_rotary_factor",
+            ParamKind::Number,
+            "rope_parameters.partial_rotary_factor ?? partial_rotary_factor ?? 1",
+        ),
+        Param::optional("factor", ParamKind::Number, "rope_parameters.factor"),
+        Param::optional("low_freq_factor", ParamKind::Number, "rope_parameters.low_freq_factor"),
+        Param::optional("high_freq_factor", ParamKind::Number, "rope_parameters.high_freq_factor"),
+        Param::optional(
+            "original_max_position_embeddings",
+            ParamKind::Size,
+            "rope_parameters.original_max_position_embeddings ?? max_position_embeddings",
+        ),
+        Param::with_default("beta_fast", ParamKind::Number, "rope_parameters.beta_fast ?? 32"),
+        Param::with_default("beta_slow", ParamKind::Number, "rope_parameters.beta_slow ?? 1"),
+        Param::with_default("truncate", ParamKind::Flag, "rope_parameters.truncate ?? true"),
+        Param::optional("attention_factor", ParamKind::Number, "rope_parameters.attention_factor"),
+        Param::with_default("mscale", ParamKind::Number, "rope_parameters.mscale ?? 0"),
+        Param::with_default("mscale_all_dim", ParamKind::Number, "rope_parameters.mscale_all_dim ?? 0"),
+    ],
+    modules: &[],
+    trace,
+};
+
+fn trace(scope: &mut Scope<'_, '_>, positions: Value) -> Result<Vec<Value>, TraceError> {
+    if scope.flag("per_layer_type") {
+        return Err(scope.unsupported("per_layer_type", "one set of `rope_parameters` for all layers"));
+    }
+    if scope.number("partial_rotary_factor") != 1.0 {
+        return Err(scope.unsupported("partial_rotary_factor", "1, the whole head rotated"));
+    }
+    let (scaling, scale) = match scope.text("rope_type") {
+        "default" => (RopeScaling::None, 1.0),
+        "linear" => (RopeScaling::Linear { factor: positive(scope, "factor")? }, 1.0),
+        "llama3" => {
+            let scaling = RopeScaling::Llama3 {
+                factor: positive(scope, "factor")?,
+                low_freq_factor: positive(scope, "low_freq_factor")?,
+                high_freq_factor: positive(scope, "high_freq_factor")?,
+                original_max_position_embeddings: original(scope)?,
+            };
+            (scaling, 1.0)
+        }
+        "yarn" => {
+            let scaling = RopeScaling::Yarn {
+                factor: positive(scope, "factor")?,
+                beta_fast: positive(scope, "beta_fast")?,
+                beta_slow: positive(scope, "beta_slow")?,
+                original_max_position_embeddings: original(scope)?,
+                truncate: scope.flag("truncate"),
+            };
+            (scaling, yarn_attention_factor(scope)?)
+        }
+        _ => return Err(scope.unsupported("rope_type", "default, linear, llama3 or yarn")),
+    };
+    let dim = u32::try_from(scope.size("dim")).expect("a size is at most 2^31");
+    let freqs = RopeFreqs { dim, theta: Float(scope.number("theta")), scaling };
+    let freqs = scope.op(freqs, &[], "inv_freq")?;
+    scope.ops(RopeTable { scale: Float(scale) }, &[positions, freqs], &["cos", "sin"])
+}
+
+fn positive(scope: &Scope<'_, '_>, name: &str) -> Result<Float, TraceError> {
+    match scope.optional_number(name) {
+        Some(value) if value > 0.0 => Ok(Float(value)),
+        Some(_) | None => Err(scope.bad(name, "a number above 0")),
+    }
+}
+
+fn original(scope: &Scope<'_, '_>) -> Result<u32, TraceError> {
+    let name = "original_max_position_embeddings";
+    let size = scope.optional_size(name).ok_or_else(|| scope.bad(name, ParamKind::Size.describe()))?;
+    Ok(u32::try_from(size).expect("a size is at most 2^31"))
+}
+
+/// The factor of cosines and sines, which grows with the context so that attention stays as sharp.
+fn yarn_attention_factor(scope: &Scope<'_, '_>) -> Result<f64, TraceError> {
+    if let Some(given) = scope.optional_number("attention_factor") {
+        return Ok(given);
+    }
+    let factor = positive(scope, "factor")?.0;
+    let magnitude = |mscale: f64| if factor > 1.0 { 0.1 * mscale * factor.ln() + 1.0 } else { 1.0 };
+    let (mscale, mscale_all_dim) = (scope.number("mscale"), scope.number("mscale_all_dim"));
+    if mscale == 0.0 || mscale_all_dim == 0.0 {
+        return Ok(magnitude(1.0));
+    }
+    let scale = magnitude(mscale) / magnitude(mscale_all_dim);
+    if scale.is_finite() {
+        Ok(scale)
+    } else {
+        Err(scope.bad("mscale_all_dim", "a number that gives a finite factor"))
+    }
+}

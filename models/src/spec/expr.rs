@@ -1,0 +1,469 @@
+//! Expressions over config keys.
+
+use std::fmt;
+
+use super::expr_parse::parse;
+use super::setting::Setting;
+
+/// A small expression over the keys of a config.
+///
+/// | form                              | value                                                       |
+/// |-----------------------------------|-------------------------------------------------------------|
+/// | `hidden_size`, `rope_parameters.factor` | the key's value                                       |
+/// | `i`                               | index of the layer, in what is said of a layer              |
+/// | `1`, `1e-6`, `'silu'`, `true`, `null`, `[1, 2]` | itself                                        |
+/// | `if a then b else c`              | `b` or `c`                                                  |
+/// | `a or b`, `a and b`, `not a`      | truth values; `null` counts as false                        |
+/// | `a == b`, `!=`, `<`, `<=`, `>`, `>=`, `a in b` | a truth value; order is of numbers, `in` of lists |
+/// | `a ?? b`                          | `a`, or `b` if `a` is null                                  |
+/// | `a + b`, `-`, `*`, `/`            | a number; integers divide without remainder                 |
+/// | `a[b]`                            | an item of a list, from 0                                   |
+/// | `only(a, b)`                      | whether all items of list `a` equal `b`                     |
+/// | `sqrt(a)`, `min(a, b)`, `max(a, b)` | a number                                                  |
+///
+/// From loosest to tightest: `if`, `or`, `and`, `not`, comparisons, `??`, sums, products, sign, index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    text: String,
+    root: Term,
+}
+
+/// What is wrong with an expression or with the values in it, and where.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("in `{text}`, at character {at}: {problem}")]
+pub struct ExprError {
+    /// The expression.
+    pub text: String,
+    /// The place in it, in characters from 1.
+    pub at: usize,
+    /// What is wrong there.
+    pub problem: ExprProblem,
+}
+
+/// What can be wrong with an expression.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ExprProblem {
+    /// Something else should stand there.
+    #[error("expected {expected}, found {found}")]
+    Syntax {
+        /// What should stand there.
+        expected: &'static str,
+        /// What does.
+        found: String,
+    },
+    /// Longer or deeper than any sensible expression.
+    #[error("the expression is too long or nested too deep")]
+    TooLarge,
+    /// No such function.
+    #[error("there is no function `{name}` of {arguments} arguments: expected {}", functions())]
+    NoFunction {
+        /// Its name.
+        name: String,
+        /// How many arguments it was given.
+        arguments: usize,
+    },
+    /// A value that the operator does not take.
+    #[error("`{operator}` takes {expected}, found {found}")]
+    Operand {
+        /// The operator or function.
+        operator: &'static str,
+        /// What it takes.
+        expected: &'static str,
+        /// The value.
+        found: Setting,
+    },
+    /// Integers that leave a remainder.
+    #[error("{dividend} is no multiple of {divisor}")]
+    Remainder {
+        /// What was divided.
+        dividend: i64,
+        /// By what.
+        divisor: i64,
+    },
+    /// Division by zero, a root of a negative number, or a result that is too large.
+    #[error("the result of `{operator}` is no number, or too large")]
+    NoNumber {
+        /// The operator or function.
+        operator: &'static str,
+    },
+    /// An index that the list does not have.
+    #[error("the list has {len} items, item {index} is none of them")]
+    NoItem {
+        /// How many items it has.
+        len: usize,
+        /// Which was asked for.
+        index: i64,
+    },
+}
+
+/// A part of an expression and where it starts, in characters from 1.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Term {
+    pub at: usize,
+    pub kind: TermKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum TermKind {
+    Const(Setting),
+    Key(String),
+    Not(Box<Term>),
+    Negative(Box<Term>),
+    Binary(Binary, Box<[Term; 2]>),
+    If(Box<[Term; 3]>),
+    Call(String, Vec<Term>),
+    Item(Box<[Term; 2]>),
+    List(Vec<Term>),
+}
+
+/// Operators between two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    Or,
+    And,
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    Else,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+}
+
+/// All of [`Binary`] with their spelling and how tightly they bind.
+pub(super) const BINARY: [(Binary, &str, u8); 14] = [
+    (Binary::Or, "or", 1),
+    (Binary::And, "and", 2),
+    (Binary::Equal, "==", 4),
+    (Binary::Unequal, "!=", 4),
+    (Binary::LessOrEqual, "<=", 4),
+    (Binary::GreaterOrEqual, ">=", 4),
+    (Binary::Less, "<", 4),
+    (Binary::Greater, ">", 4),
+    (Binary::In, "in", 4),
+    (Binary::Else, "??", 5),
+    (Binary::Add, "+", 6),
+    (Binary::Subtract, "-", 6),
+    (Binary::Multiply, "*", 7),
+    (Binary::Divide, "/", 7),
+];
+
+impl Binary {
+    fn symbol(self) -> &'static str {
+        BINARY.iter().find(|(binary, ..)| *binary == self).map_or("", |(_, symbol, _)| symbol)
+    }
+}
+
+/// Functions and how many arguments they take. Whether there are such is seen when they are called.
+const FUNCTIONS: [(&str, usize); 4] = [("only", 2), ("sqrt", 1), ("min", 2), ("max", 2)];
+
+fn functions() -> String {
+    let names: Vec<String> = FUNCTIONS.iter().map(|(name, count)| format!("{name} of {count}")).collect();
+    names.join(", ")
+}
+
+impl Expr {
+    /// Reads an expression.
+    pub fn parse(text: &str) -> Result<Expr, ExprError> {
+        let expr = Expr { text: text.to_owned(), root: parse(text)? };
+        let mut unknown = None;
+        expr.root.visit(&mut |term| {
+            if let TermKind::Call(name, arguments) = &term.kind
+                && !FUNCTIONS.contains(&(name.as_str(), arguments.len()))
+            {
+                let problem = ExprProblem::NoFunction { name: name.clone(), arguments: arguments.len() };
+                unknown.get_or_insert((term.at, problem));
+            }
+        });
+        match unknown {
+            None => Ok(expr),
+            Some((at, problem)) => Err(expr.error(at, problem)),
+        }
+    }
+
+    /// An expression that is one value.
+    pub fn constant(value: Setting) -> Expr {
+        Expr { text: value.to_string(), root: Term { at: 1, kind: TermKind::Const(value) } }
+    }
+
+    /// The text it was read from.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The only key in it, if there is just one.
+    pub fn only_key(&self) -> Option<&str> {
+        let mut keys = Vec::new();
+        self.keys(&mut |key| keys.push(key));
+        keys.dedup();
+        if keys.len() == 1 { keys.pop() } else { None }
+    }
+
+    /// Calls `visit` with every key in it.
+    pub fn keys<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+        self.root.visit(&mut |term| {
+            if let TermKind::Key(key) = &term.kind {
+                visit(key);
+            }
+        });
+    }
+
+    /// Its value, with the values of the keys from `lookup`.
+    ///
+    /// Errors: values that an operator does not take; numbers that are none or too large.
+    pub fn eval(&self, lookup: &dyn Fn(&str) -> Setting) -> Result<Setting, ExprError> {
+        eval(&self.root, lookup).map_err(|(at, problem)| self.error(at, problem))
+    }
+
+    fn error(&self, at: usize, problem: ExprProblem) -> ExprError {
+        ExprError { text: self.text.clone(), at, problem }
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Term {
+    /// Calls `visit` with this term and all inside it.
+    pub(super) fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Term)) {
+        visit(self);
+        match &self.kind {
+            TermKind::Const(_) | TermKind::Key(_) => {}
+            TermKind::Not(term) | TermKind::Negative(term) => term.visit(visit),
+            TermKind::Binary(_, terms) | TermKind::Item(terms) => {
+                terms.iter().for_each(|term| term.visit(visit))
+            }
+            TermKind::If(terms) => terms.iter().for_each(|term| term.visit(visit)),
+            TermKind::Call(_, terms) | TermKind::List(terms) => {
+                terms.iter().for_each(|term| term.visit(visit))
+            }
+        }
+    }
+}
+
+type Evaluated<T> = Result<T, (usize, ExprProblem)>;
+
+fn eval(term: &Term, lookup: &dyn Fn(&str) -> Setting) -> Evaluated<Setting> {
+    let value = |term: &Term| eval(term, lookup);
+    let truth = |operator: &'static str, term: &Term| match eval(term, lookup)? {
+        Setting::Bool(value) => Ok(value),
+        Setting::Null => Ok(false),
+        found => Err((term.at, ExprProblem::Operand { operator, expected: "true, false or null", found })),
+    };
+    let at = |problem: ExprProblem| (term.at, problem);
+    Ok(match &term.kind {
+        TermKind::Const(value) => value.clone(),
+        TermKind::Key(key) => lookup(key),
+        TermKind::Not(term) => Setting::Bool(!truth("not", term)?),
+        TermKind::Negative(inner) => {
+            arithmetic(Binary::Subtract, Setting::Int(0), value(inner)?).map_err(at)?
+        }
+        TermKind::If(terms) => {
+            let [condition, then, otherwise] = &**terms;
+            if truth("if", condition)? { value(then)? } else { value(otherwise)? }
+        }
+        TermKind::List(items) => Setting::List(items.iter().map(value).collect::<Evaluated<_>>()?),
+        TermKind::Item(terms) => item(value(&terms[0])?, value(&terms[1])?).map_err(at)?,
+        TermKind::Call(name, arguments) => {
+            let arguments: Vec<Setting> = arguments.iter().map(value).collect::<Evaluated<_>>()?;
+            call(name, &arguments).map_err(at)?
+        }
+        TermKind::Binary(binary, terms) => {
+            let [left, right] = &**terms;
+            match binary {
+                Binary::Or => Setting::Bool(truth("or", left)? || truth("or", right)?),
+                Binary::And => Setting::Bool(truth("and", left)? && truth("and", right)?),
+                Binary::Else => match value(left)? {
+                    Setting::Null => value(right)?,
+                    value => value,
+                },
+                Binary::Equal => Setting::Bool(value(left)?.equals(&value(right)?)),
+                Binary::Unequal => Setting::Bool(!value(left)?.equals(&value(right)?)),
+                Binary::In => is_in(value(left)?, value(right)?).map_err(at)?,
+                Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
+                    compare(*binary, value(left)?, value(right)?).map_err(at)?
+                }
+                Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide => {
+                    arithmetic(*binary, value(left)?, value(right)?).map_err(at)?
+                }
+            }
+        }
+    })
+}
+
+fn number(operator: &'static str, found: Setting) -> Result<f64, ExprProblem> {
+    found.as_f64().ok_or(ExprProblem::Operand { operator, expected: "numbers", found })
+}
+
+fn list(operator: &'static str, found: Setting) -> Result<std::sync::Arc<[Setting]>, ExprProblem> {
+    match found {
+        Setting::List(items) => Ok(items),
+        found => Err(ExprProblem::Operand { operator, expected: "a list", found }),
+    }
+}
+
+fn is_in(item: Setting, items: Setting) -> Result<Setting, ExprProblem> {
+    Ok(Setting::Bool(list("in", items)?.iter().any(|other| other.equals(&item))))
+}
+
+fn item(items: Setting, index: Setting) -> Result<Setting, ExprProblem> {
+    let items = list("[]", items)?;
+    let Setting::Int(index) = index else {
+        return Err(ExprProblem::Operand { operator: "[]", expected: "an integer", found: index });
+    };
+    let item = usize::try_from(index).ok().and_then(|index| items.get(index));
+    item.cloned().ok_or(ExprProblem::NoItem { len: items.len(), index })
+}
+
+fn compare(binary: Binary, left: Setting, right: Setting) -> Result<Setting, ExprProblem> {
+    let order = match (&left, &right) {
+        (Setting::Int(left), Setting::Int(right)) => Some(left.cmp(right)),
+        _ => number(binary.symbol(), left)?.partial_cmp(&number(binary.symbol(), right)?),
+    };
+    Ok(Setting::Bool(match binary {
+        Binary::Less => order.is_some_and(|order| order.is_lt()),
+        Binary::LessOrEqual => order.is_some_and(|order| order.is_le()),
+        Binary::Greater => order.is_some_and(|order| order.is_gt()),
+        _ => order.is_some_and(|order| order.is_ge()),
+    }))
+}
+
+fn arithmetic(binary: Binary, left: Setting, right: Setting) -> Result<Setting, ExprProblem> {
+    let operator = binary.symbol();
+    let no_number = ExprProblem::NoNumber { operator };
+    if let (Setting::Int(a), Setting::Int(b)) = (&left, &right) {
+        let result = match binary {
+            Binary::Add => a.checked_add(*b),
+            Binary::Subtract => a.checked_sub(*b),
+            Binary::Multiply => a.checked_mul(*b),
+            _ => match a.checked_rem(*b) {
+                Some(0) => a.checked_div(*b),
+                Some(_) => return Err(ExprProblem::Remainder { dividend: *a, divisor: *b }),
+                None => None,
+            },
+        };
+        return result.map(Setting::Int).ok_or(no_number);
+    }
+    let (a, b) = (number(operator, left)?, number(operator, right)?);
+    finite(
+        operator,
+        match binary {
+            Binary::Add => a + b,
+            Binary::Subtract => a - b,
+            Binary::Multiply => a * b,
+            _ => a / b,
+        },
+    )
+}
+
+fn call(name: &str, arguments: &[Setting]) -> Result<Setting, ExprProblem> {
+    match (name, arguments) {
+        ("only", [items, value]) => {
+            let items = list("only", items.clone())?;
+            Ok(Setting::Bool(items.iter().all(|item| item.equals(value))))
+        }
+        ("sqrt", [value]) => finite("sqrt", number("sqrt", value.clone())?.sqrt()),
+        ("min" | "max", [a, b]) => {
+            let operator = if name == "min" { "min" } else { "max" };
+            let less = number(operator, a.clone())? < number(operator, b.clone())?;
+            Ok(if less == (name == "min") { a.clone() } else { b.clone() })
+        }
+        (_, _) => Err(ExprProblem::NoFunction { name: name.to_owned(), arguments: arguments.len() }),
+    }
+}
+
+fn finite(operator: &'static str, value: f64) -> Result<Setting, ExprProblem> {
+    if value.is_finite() { Ok(Setting::Float(value)) } else { Err(ExprProblem::NoNumber { operator }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(text: &str) -> String {
+        let config = json!({
+            "hidden_size": 64, "heads": 4, "eps": 1e-6, "act": "silu", "bias": true, "factor": 8.0,
+            "types": ["full", "full", "window"],
+        });
+        let lookup = |key: &str| config.get(key).map_or(Setting::Null, Setting::from_json);
+        match Expr::parse(text).and_then(|expr| expr.eval(&lookup)) {
+            Ok(value) => value.to_string(),
+            Err(error) => format!("{}: {}", error.at, error.problem),
+        }
+    }
+
+    #[test]
+    fn computes() {
+        for (text, expected) in [
+            ("head_dim ?? hidden_size / heads", "16"),
+            ("hidden_size ?? head_dim", "64"),
+            ("1 + 2 * 3 - -4", "11"),
+            ("(1 + 2) * 3", "9"),
+            ("factor / 3 > 2.5 and not missing", "true"),
+            ("act in ['silu', \"swish\"]", "true"),
+            ("if bias then act else 0", "\"silu\""),
+            ("if missing.key then 1 else if bias then 2 else 3", "2"),
+            ("only(types, 'full') or types[2] == 'window'", "true"),
+            ("only([], 1)", "true"),
+            ("8 == factor", "true"),
+            ("null == missing", "true"),
+            ("not bias == false", "true"),
+            ("sqrt(hidden_size)", "8.0"),
+            ("max(min(1, 2.5), 0)", "1"),
+        ] {
+            assert_eq!(check(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_where() {
+        for (text, expected) in [
+            ("", "1: expected a value, found the end"),
+            ("1 +", "4: expected a value, found the end"),
+            ("1 2", "3: expected an operator or the end, found `2`"),
+            ("(1", "3: expected `)`, found the end"),
+            ("if 1 else 2", "6: expected `then`, found `else`"),
+            ("'a", "1: expected a closing quote, found the end"),
+            ("a # b", "3: expected an operator or the end, found `#`"),
+            ("hidden_size / 3", "13: 64 is no multiple of 3"),
+            ("1 / 0", "3: the result of `/` is no number, or too large"),
+            ("9223372036854775807 + 1", "21: the result of `+` is no number, or too large"),
+            ("99999999999999999999", "1: expected a number in range, found `99999999999999999999`"),
+            ("act * 2", "5: `*` takes numbers, found \"silu\""),
+            ("bias and act", "10: `and` takes true, false or null, found \"silu\""),
+            ("types[3]", "6: the list has 3 items, item 3 is none of them"),
+            ("a.", "1: expected a key after the point, found `a.`"),
+        ] {
+            assert_eq!(check(text), expected, "{text}");
+        }
+        assert!(
+            check("floor(1)").starts_with("1: there is no function `floor` of 1 arguments: expected only")
+        );
+        assert!(check(&"(".repeat(200)).ends_with("nested too deep"));
+        assert!(check(&"-".repeat(200)).ends_with("nested too deep"));
+        assert!(check(&"1+".repeat(5000)).ends_with("nested too deep"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(if |then |else |not |in |and |or |\\?\\?|[a-z0-9.+*/()\\[\\],'<>=!é -]){0,30}") {
+            check(&text);
+        }
+
+        #[test]
+        fn no_characters_make_it_panic(text in any::<String>()) {
+            check(&text);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! A family of models, as its file describes it.
+
+use mscc_ir::Template;
+
+use super::expr::Expr;
+use super::setting::Setting;
+use super::steps::{self, Step};
+use super::yaml::{Content, FamilyError, FamilyProblem, Located, Map, Place, Yaml};
+use crate::blocks::{self, Block, Interface, Param};
+
+/// A family of models: which blocks stand where, with which parameters, and how tensors are called.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// The file it was read from, for messages.
+    pub file: String,
+    /// The `model_type` of its configs.
+    pub model_type: String,
+    /// Class names that its configs may give.
+    pub architectures: Vec<String>,
+    /// Config keys it uses and what stands in for missing ones.
+    pub config: Vec<(String, Setting)>,
+    /// What must hold of a config.
+    pub requires: Vec<Requirement>,
+    /// Tokens that the model was trained for.
+    pub max_model_len: Argument,
+    /// Token ids to hidden states.
+    pub embed_tokens: Slot,
+    /// Positions to cosines and sines.
+    pub rotary_emb: Slot,
+    /// The layers.
+    pub layers: Layers,
+    /// Hidden states to hidden states, after all layers.
+    pub norm: Slot,
+    /// Hidden states to logits.
+    pub lm_head: Slot,
+    /// Patterns of tensors that need not be read.
+    pub skip: Vec<String>,
+}
+
+/// The layers of a family.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    /// Path of layer `{i}`.
+    pub at: Template,
+    /// How many there are.
+    pub count: Argument,
+    /// Blocks of a layer.
+    pub slots: Vec<Slot>,
+    /// What a layer computes; the last is its output.
+    pub steps: Vec<Step>,
+}
+
+/// A condition on a config.
+#[derive(Clone, Debug)]
+pub struct Requirement {
+    /// The key it is about.
+    pub key: String,
+    /// What must hold.
+    pub that: Argument,
+    /// What is supported, for the message.
+    pub supported: String,
+}
+
+/// A place filled by a block.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Its name.
+    pub name: String,
+    /// Where it stands in the file.
+    pub place: Place,
+    /// What fills it.
+    pub block: &'static Block,
+    /// Values for the block's parameters, in their order.
+    pub arguments: Vec<Argument>,
+    /// Path of its modules; within the layer, if it is a layer's.
+    pub at: String,
+    /// Names of the block's modules and what checkpoints call them.
+    pub names: Vec<(String, String)>,
+    /// The path whose weights it shares when it has none of its own, or null.
+    pub tied_to: Option<Argument>,
+}
+
+/// An expression and where it stands in the file.
+#[derive(Clone, Debug)]
+pub struct Argument {
+    /// The expression.
+    pub expr: Expr,
+    /// Its place.
+    pub place: Place,
+}
+
+/// Index of the layer in expressions.
+pub(crate) const LAYER_INDEX: &str = "i";
+
+impl Family {
+    /// Reads a family from the text of its file.
+    ///
+    /// Errors: YAML that is none; keys, blocks, parameters or names that do not exist or are missing;
+    /// broken expressions. Each says where.
+    pub fn parse(file: &str, text: &str) -> Result<Family, FamilyError> {
+        Family::read(file, text).map_err(|(place, problem)| FamilyError {
+            file: file.to_owned(),
+            place,
+            problem,
+        })
+    }
+
+    fn read(file: &str, text: &str) -> Located<Family> {
+        let root = Yaml::parse(text)?;
+        let map = root.map()?;
+        map.only(&[
+            "model_type",
+            "architectures",
+            "config",
+            "requires",
+            "max_model_len",
+            "embed_tokens",
+            "rotary_emb",
+            "layers",
+            "norm",
+            "lm_head",
+            "skip",
+        ])?;
+        let mut config = Vec::new();
+        for (key, _, default) in &map.require("config")?.map()?.entries {
+            config.push((key.clone(), default.literal()?));
+        }
+        let reader = Reader { config: &config, in_layer: false };
+        let layers = map.require("layers")?.map()?;
+        Ok(Family {
+            file: file.to_owned(),
+            model_type: map.require("model_type")?.str()?.to_owned(),
+            architectures: map.require("architectures")?.strs()?,
+            requires: map.get("requires").map_or(Ok(Vec::new()), |requires| reader.requires(requires))?,
+            max_model_len: reader.argument(map.require("max_model_len")?)?,
+            embed_tokens: reader.slot("embed_tokens", map, Interface::Tokens)?,
+            rotary_emb: reader.slot("rotary_emb", map, Interface::Positions)?,
+            layers: reader.layers(layers)?,
+            norm: reader.slot("norm", map, Interface::Hidden)?,
+            lm_head: reader.slot("lm_head", map, Interface::Hidden)?,
+            skip: map.get("skip").map_or(Ok(Vec::new()), Yaml::strs)?,
+            config,
+        })
+    }
+
+    /// All slots, those of a layer once.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        let ends = [&self.embed_tokens, &self.rotary_emb, &self.norm, &self.lm_head];
+        ends.into_iter().chain(&self.layers.slots)
+    }
+}
+
+impl Layers {
+    /// Whether a parameter depends on the layer.
+    pub fn vary(&self) -> bool {
+        let mut vary = false;
+        for argument in self.slots.iter().flat_map(|slot| slot.arguments.iter().chain(&slot.tied_to)) {
+            argument.expr.keys(&mut |key| vary |= key == LAYER_INDEX);
+        }
+        vary
+    }
+}
+
+/// Reads parts of a family's file.
+struct Reader<'a> {
+    config: &'a [(String, Setting)],
+    /// Whether expressions may use the index of the layer.
+    in_layer: bool,
+}
+
+impl Reader<'_> {
+    fn requires(&self, requires: &Yaml) -> Located<Vec<Requirement>> {
+        let mut all = Vec::new();
+        for (key, place, value) in &requires.map()?.entries {
+            self.known(key).map_err(|problem| (*place, problem))?;
+            let value = value.map()?;
+            value.only(&["that", "supported"])?;
+            all.push(Requirement {
+                key: key.clone(),
+                that: self.argument(value.require("that")?)?,
+                supported: value.require("supported")?.str()?.to_owned(),
+            });
+        }
+        Ok(all)
+    }
+
+    fn layers(&self, layers: &Map) -> Located<Layers> {
+        layers.only(&["at", "count", "slots", "steps"])?;
+        let at = layers.require("at")?;
+        let template = Template::new(at.str()?).map_err(|error| (at.place, error.into()))?;
+        if !template.as_str().contains("{i}") {
+            let found = format!("{:?}", at.str()?);
+            return Err((at.place, FamilyProblem::Kind { expected: "a path with {i}", found }));
+        }
+        let reader = Reader { config: self.config, in_layer: true };
+        let map = layers.require("slots")?.map()?;
+        let mut slots = Vec::new();
+        for (name, ..) in &map.entries {
+            slots.push(reader.slot(name, map, Interface::Hidden)?);
+        }
+        let steps = steps::read(layers.require("steps")?.map()?, &slots)?;
+        Ok(Layers { at: template, count: self.argument(layers.require("count")?)?, slots, steps })
+    }
+
+    /// The slot `name` of `parent`.
+    fn slot(&self, name: &str, parent: &Map, interface: Interface) -> Located<Slot> {
+        let value = parent.require(name)?;
+        let map = value.map()?;
+        let block_name = map.require("block")?;
+        let all = blocks::BLOCKS.iter();
+        let Some(block) = all.clone().copied().find(|block| Ok(block.name) == block_name.str()) else {
+            let names = all.map(|block| block.name);
+            return Err((block_name.place, FamilyProblem::unknown("block", block_name.str()?, names)));
+        };
+        if block.interface != interface {
+            let fitting = all.filter(|block| block.interface == interface);
+            let blocks = fitting.map(|block| block.name.to_owned()).collect();
+            let (slot, expected) = (name.to_owned(), interface.describe());
+            return Err((block_name.place, FamilyProblem::WrongBlock { slot, expected, blocks }));
+        }
+        let params = block.params.iter().map(|param| param.name);
+        map.only(&Vec::from_iter(["block", "at", "names", "tied_to"].into_iter().chain(params)))?;
+        let arguments =
+            block.params.iter().map(|param| self.parameter(param, map)).collect::<Located<_>>()?;
+        Ok(Slot {
+            name: name.to_owned(),
+            place: value.place,
+            block,
+            arguments,
+            at: self.path(name, map)?,
+            names: names(block, map)?,
+            tied_to: map.get("tied_to").map(|value| self.argument(value)).transpose()?,
+        })
+    }
+
+    /// Where a slot's modules are.
+    fn path(&self, name: &str, map: &Map) -> Located<String> {
+        let Some(at) = map.get("at") else {
+            // A slot without weights has no path outside the layers; its name does for its values.
+            return Ok(name.to_owned());
+        };
+        let path = at.str()?;
+        if path.contains(['{', '}']) {
+            return Err((at.place, mscc_ir::template::BadTemplate(path.to_owned()).into()));
+        }
+        Ok(path.to_owned())
+    }
+
+    fn parameter(&self, param: &Param, map: &Map) -> Located<Argument> {
+        match (map.get(param.name), param.default) {
+            (Some(value), _) => self.argument(value),
+            (None, Some(default)) => {
+                let expr = Expr::parse(default).map_err(|error| (map.place, error.into()))?;
+                Ok(Argument { expr, place: map.place })
+            }
+            (None, None) => Err((map.place, FamilyProblem::Missing(param.name.to_owned()))),
+        }
+    }
+
+    fn argument(&self, value: &Yaml) -> Located<Argument> {
+        let expr = match &value.content {
+            Content::Scalar(Setting::Str(text)) => {
+                Expr::parse(text).map_err(|error| (value.place, error.into()))?
+            }
+            Content::Scalar(_) | Content::List(_) | Content::Map(_) => Expr::constant(value.literal()?),
+        };
+        let mut unknown = None;
+        expr.keys(&mut |key| {
+            if let Err(problem) = self.known(key) {
+                unknown.get_or_insert(problem);
+            }
+        });
+        match unknown {
+            None => Ok(Argument { expr, place: value.place }),
+            Some(problem) => Err((value.place, problem)),
+        }
+    }
+
+    /// Refuses a key that the family does not list.
+    fn known(&self, key: &str) -> Result<(), FamilyProblem> {
+        if (self.in_layer && key == LAYER_INDEX) || self.config.iter().any(|(name, _)| name == key) {
+            return Ok(());
+        }
+        let names = self.config.iter().map(|(name, _)| name.as_str());
+        Err(FamilyProblem::unknown("key in `config`", key, names))
+    }
+}
+
+fn names(block: &'static Block, map: &Map) -> Located<Vec<(String, String)>> {
+    let Some(names) = map.get("names") else { return Ok(Vec::new()) };
+    let names = names.map()?;
+    names.only(block.modules)?;
+    let mut renamed = Vec::new();
+    for (module, _, name) in &names.entries {
+        if name.str()?.contains(['{', '}']) {
+            return Err((name.place, mscc_ir::template::BadTemplate(name.str()?.to_owned()).into()));
+        }
+        renamed.push((module.clone(), name.str()?.to_owned()));
+    }
+    Ok(renamed)
+}

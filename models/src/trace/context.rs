@@ -1,0 +1,199 @@
+//! What all functions of a trace share: the config's values, the stored tensors, the family.
+
+use std::collections::HashMap;
+
+use mscc_checkpoint::Checkpoint;
+use mscc_ir::{DType, Template};
+
+use super::error::TraceError;
+use super::scope::{Arguments, Layer};
+use crate::blocks::{Param, ParamKind};
+use crate::hf::{ConfigError, HfConfig, dtype_from_checkpoint};
+use crate::spec::{Argument, Expr, Family, FamilyError, LAYER_INDEX, Setting, Slot};
+
+/// What all functions of a trace share.
+pub(super) struct Context<'a> {
+    pub family: &'a Family,
+    pub config: &'a HfConfig,
+    pub checkpoint: Option<&'a Checkpoint>,
+    pub compute_dtype: DType,
+    /// The type of tensors that are not there to tell.
+    pub default_dtype: DType,
+    pub block_size: u32,
+    settings: HashMap<&'a str, Setting>,
+}
+
+impl<'a> Context<'a> {
+    /// Reads all keys that the family and its blocks use.
+    pub fn new(
+        family: &'a Family,
+        config: &'a HfConfig,
+        checkpoint: Option<&'a Checkpoint>,
+        compute_dtype: DType,
+        block_size: u32,
+    ) -> Result<Self, TraceError> {
+        let mut settings = HashMap::new();
+        for (key, default) in &family.config {
+            settings.insert(key.as_str(), read(config, key, default)?);
+        }
+        let mut keys = Vec::new();
+        for argument in family.slots().flat_map(|slot| &slot.arguments) {
+            argument.expr.keys(&mut |key| keys.push(key));
+        }
+        for key in keys {
+            if !settings.contains_key(key) {
+                settings.insert(key, read(config, key, &Setting::Null)?);
+            }
+        }
+        let default_dtype = match config.dtype()? {
+            // The default of the reference.
+            None => DType::F32,
+            Some(dtype) if is_weight_dtype(dtype) => dtype,
+            Some(dtype) => {
+                return Err(TraceError::Setting {
+                    config: config.path().to_owned(),
+                    key: config.spelling("dtype").to_owned(),
+                    expected: "bfloat16, float16 or float32".to_owned(),
+                    found: Setting::Str(dtype.name().into()),
+                });
+            }
+        };
+        Ok(Context { family, config, checkpoint, compute_dtype, default_dtype, block_size, settings })
+    }
+
+    /// The value of an expression.
+    pub fn eval(&self, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
+        let lookup = |key: &str| match (key, layer) {
+            (LAYER_INDEX, Some(layer)) => Setting::Int(i64::from(layer)),
+            _ => self.settings.get(key).cloned().unwrap_or(Setting::Null),
+        };
+        argument.expr.eval(&lookup).map_err(|error| TraceError::Expression {
+            config: self.config.path().to_owned(),
+            source: FamilyError {
+                file: self.family.file.clone(),
+                place: argument.place,
+                problem: error.into(),
+            },
+        })
+    }
+
+    /// An expression that is a size.
+    pub fn size(&self, argument: &Argument) -> Result<u32, TraceError> {
+        match self.eval(argument, None)? {
+            Setting::Int(size @ 1..=MAX_SIZE) => Ok(size as u32),
+            found => Err(self.bad_setting(&argument.expr, found, ParamKind::Size.describe().to_owned())),
+        }
+    }
+
+    /// An expression that is true or false.
+    pub fn flag(&self, argument: &Argument) -> Result<bool, TraceError> {
+        match self.eval(argument, None)? {
+            Setting::Bool(value) => Ok(value),
+            Setting::Null => Ok(false),
+            found => Err(self.bad_setting(&argument.expr, found, ParamKind::Flag.describe().to_owned())),
+        }
+    }
+
+    /// The values of a slot's parameters in a layer.
+    pub fn arguments(&self, slot: &Slot, layer: Option<u32>) -> Result<Arguments, TraceError> {
+        let mut values = Vec::with_capacity(slot.arguments.len());
+        for (param, argument) in slot.block.params.iter().zip(&slot.arguments) {
+            let value = self.eval(argument, layer)?;
+            values.push(typed(param, value).map_err(|found| {
+                let expected = param.kind.describe().to_owned();
+                self.bad_setting(&argument.expr, found, expected)
+            })?);
+        }
+        let tied_to = match &slot.tied_to {
+            None => None,
+            Some(argument) => match self.eval(argument, layer)? {
+                Setting::Null => None,
+                Setting::Str(path) => Some(path.as_ref().to_owned()),
+                found => {
+                    return Err(self.bad_setting(&argument.expr, found, "a path or null".to_owned()));
+                }
+            },
+        };
+        Ok(Arguments { values, tied_to })
+    }
+
+    /// Whether the checkpoint holds a tensor.
+    pub fn is_stored(&self, path: &str, layer: Option<Layer>) -> bool {
+        let Some(checkpoint) = self.checkpoint else { return false };
+        let name = Template::new(path).map(|template| template.render(index(layer)));
+        name.is_ok_and(|name| checkpoint.tensor(&name).is_some())
+    }
+
+    /// The type in which a tensor is stored, or would be.
+    pub fn stored_dtype(&self, name: &Template, layer: Option<Layer>) -> DType {
+        let stored = self.checkpoint.and_then(|checkpoint| checkpoint.tensor(&name.render(index(layer))));
+        stored.and_then(|tensor| weight_dtype(&tensor.dtype)).unwrap_or(self.default_dtype)
+    }
+
+    /// The error for a value that makes no sense.
+    pub fn bad_setting(&self, expr: &Expr, found: Setting, expected: String) -> TraceError {
+        let (config, key) = (self.config.path().to_owned(), self.spelling(expr));
+        TraceError::Setting { config, key, expected, found }
+    }
+
+    /// The error for a value that is not supported.
+    pub fn unsupported(&self, expr: &Expr, found: Setting, supported: String) -> TraceError {
+        TraceError::Unsupported {
+            config: self.config.path().to_owned(),
+            family: self.family.model_type.clone(),
+            key: self.spelling(expr),
+            found,
+            supported,
+        }
+    }
+
+    /// The value of a config key or its default.
+    pub fn setting(&self, key: &str) -> Setting {
+        self.settings.get(key).cloned().unwrap_or(Setting::Null)
+    }
+
+    /// The config's spelling of the one key in an expression, or the expression.
+    fn spelling(&self, expr: &Expr) -> String {
+        match expr.only_key() {
+            Some(key) => self.config.spelling(key).to_owned(),
+            None => expr.text().to_owned(),
+        }
+    }
+}
+
+const MAX_SIZE: i64 = 1 << 31;
+
+/// The type of a stored tensor, if it is one that weights may have.
+pub(super) fn weight_dtype(stored: &mscc_checkpoint::DType) -> Option<DType> {
+    dtype_from_checkpoint(stored).filter(|dtype| is_weight_dtype(*dtype))
+}
+
+fn is_weight_dtype(dtype: DType) -> bool {
+    matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
+}
+
+fn index(layer: Option<Layer>) -> i64 {
+    layer.map_or(0, |layer| i64::from(layer.index))
+}
+
+fn read(config: &HfConfig, key: &str, default: &Setting) -> Result<Setting, ConfigError> {
+    Ok(match config.value(key)? {
+        Some(value) => Setting::from_json(value),
+        None if config.is_null(key) => Setting::Null,
+        None => default.clone(),
+    })
+}
+
+/// The value as its kind has it; the error is the value.
+fn typed(param: &Param, value: Setting) -> Result<Setting, Setting> {
+    match (param.kind, value) {
+        (ParamKind::Flag, Setting::Null) => Ok(Setting::Bool(false)),
+        (_, Setting::Null) if param.nullable => Ok(Setting::Null),
+        (ParamKind::Size, value @ Setting::Int(1..=MAX_SIZE)) => Ok(value),
+        (ParamKind::Number, Setting::Int(int)) => Ok(Setting::Float(int as f64)),
+        (ParamKind::Number, value @ Setting::Float(_)) => Ok(value),
+        (ParamKind::Flag, value @ Setting::Bool(_)) => Ok(value),
+        (ParamKind::Text, value @ Setting::Str(_)) => Ok(value),
+        (_, value) => Err(value),
+    }
+}

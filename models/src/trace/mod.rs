@@ -1,0 +1,468 @@
+//! From a config to a module: the family's slots traced by their blocks, one function per kind of layer.
+
+mod context;
+mod error;
+mod scope;
+mod source_weights;
+mod warning;
+mod weights;
+
+use mscc_checkpoint::Checkpoint;
+use mscc_ir::graph::Sink;
+use mscc_ir::ops::{Add, Gather};
+use mscc_ir::step::{self, Limits};
+use mscc_ir::{DType, Graph, Module, SymbolInfo, Template, TensorType, Value, verify};
+
+use self::context::Context;
+use self::scope::{Arguments, Body, Layer, UsedWeight};
+use self::weights::Checker;
+use crate::families;
+use crate::hf::{HfConfig, LAYERS, nearest};
+use crate::spec::{Family, Flow, Setting};
+
+pub use error::TraceError;
+pub use scope::Scope;
+pub use source_weights::{SourceWeight, SourceWeights};
+pub use warning::Warning;
+pub use weights::{Mismatch, WeightProblem};
+
+/// Most kinds of layers that a model may have.
+const MAX_KINDS: usize = 256;
+
+/// What a trace depends on beside the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceOptions {
+    /// Type of hidden states and caches: f32, f16 or bf16.
+    pub compute_dtype: DType,
+    /// Longest sequence, in tokens; what the model was trained for if not given.
+    pub max_model_len: Option<u32>,
+    /// Most sequences in a step.
+    pub max_num_seqs: u32,
+    /// Most new tokens in a step.
+    pub max_num_batched_tokens: u32,
+    /// Tokens of a cache page.
+    pub block_size: u32,
+    /// Whether warnings are errors.
+    pub strict: bool,
+}
+
+/// A traced model.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// What it computes: `embed`, a function per kind of layer, `head`.
+    pub module: Module,
+    /// The `model_type` of its family.
+    pub family: String,
+    /// The limits of the trace, with `max_model_len` filled in.
+    pub limits: Limits,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+}
+
+impl Traced {
+    /// Every tensor that the model reads, each once.
+    pub fn source_weights(&self) -> SourceWeights {
+        SourceWeights::new(&self.module)
+    }
+}
+
+/// Traces the model that a config describes, with tensors typed as `checkpoint` stores them, or in the
+/// config's type if there is none.
+///
+/// The module has a function `embed`, called for layer 0, one for each kind of layer, and `head`, called
+/// for the layer past the last. Layers are of one kind if their blocks' parameters and the stored types
+/// of their weights are equal.
+///
+/// Errors: no family for the config; settings that make no sense or are not supported; tensors that are
+/// missing or of another shape, all at once.
+pub fn trace(
+    config: &HfConfig,
+    checkpoint: Option<&Checkpoint>,
+    options: &TraceOptions,
+) -> Result<Traced, TraceError> {
+    trace_family(families::find(config)?, config, checkpoint, options)
+}
+
+/// As [`trace`], for a family that the user gives.
+pub fn trace_family(
+    family: &Family,
+    config: &HfConfig,
+    checkpoint: Option<&Checkpoint>,
+    options: &TraceOptions,
+) -> Result<Traced, TraceError> {
+    check_options(options)?;
+    let context = Context::new(family, config, checkpoint, options.compute_dtype, options.block_size)?;
+    check_config(&context)?;
+    let mut warnings = Vec::new();
+    let trained = context.size(&family.max_model_len)?;
+    let limits = Limits {
+        max_model_len: options.max_model_len.unwrap_or(trained),
+        max_num_seqs: options.max_num_seqs,
+        max_num_batched_tokens: options.max_num_batched_tokens,
+        block_size: options.block_size,
+    };
+    if limits.max_model_len > trained {
+        warnings.push(Warning::BeyondTrained { max_model_len: limits.max_model_len, trained });
+    }
+    warnings.extend(other_architecture(&context)?);
+
+    let tracer = Tracer {
+        context: &context,
+        module: Module { name: family.model_type.clone(), ..Module::default() },
+        checker: checkpoint.map(Checker::new),
+        tied: Vec::new(),
+    };
+    let (mut module, more) = tracer.run(num_layers(&context)?)?;
+    warnings.extend(more);
+    module.symbols = step::symbols(&limits);
+    for group in &module.caches {
+        module.symbols.declare(&group.pages_symbol(), pages(&limits));
+    }
+    let problems = verify::verify(&module);
+    if !problems.is_empty() {
+        return Err(TraceError::Unsound { file: family.file.clone(), problems });
+    }
+    warnings.extend(unread_keys(&context));
+    if options.strict && !warnings.is_empty() {
+        return Err(TraceError::Strict(warnings));
+    }
+    Ok(Traced { module, family: family.model_type.clone(), limits, warnings })
+}
+
+/// Every tensor that the model of a config reads, in the type that the config states.
+///
+/// Errors: as for [`trace`] without a checkpoint.
+pub fn source_weights(config: &HfConfig) -> Result<SourceWeights, TraceError> {
+    let options = TraceOptions {
+        compute_dtype: DType::F32,
+        max_model_len: None,
+        max_num_seqs: 1,
+        max_num_batched_tokens: 1,
+        block_size: 1,
+        strict: false,
+    };
+    Ok(trace(config, None, &options)?.source_weights())
+}
+
+/// The functions and calls of a module under construction.
+struct Tracer<'a> {
+    context: &'a Context<'a>,
+    module: Module,
+    checker: Option<Checker<'a>>,
+    /// Tensors stored although they are tied, and what they are tied to.
+    tied: Vec<(String, String)>,
+}
+
+/// Layers of equal parameters and stored types.
+struct Kind {
+    function: usize,
+    arguments: Vec<Arguments>,
+    weights: Vec<UsedWeight>,
+    dtypes: Vec<DType>,
+    groups: Vec<String>,
+}
+
+impl Tracer<'_> {
+    fn run(mut self, num_layers: u32) -> Result<(Module, Vec<Warning>), TraceError> {
+        let (hidden, rotary) = self.embed()?;
+        self.layers(num_layers, &hidden, &rotary)?;
+        self.head(num_layers, &hidden)?;
+        let tied = std::mem::take(&mut self.tied).into_iter();
+        let mut warnings: Vec<Warning> =
+            tied.map(|(tensor, shared)| Warning::StoredThoughTied { tensor, shared }).collect();
+        if let (Some(checker), Some(checkpoint)) = (&self.checker, self.context.checkpoint) {
+            let problems = checker.problems();
+            if !problems.is_empty() {
+                return Err(TraceError::Weights { dir: checkpoint.dir().to_owned(), problems });
+            }
+            warnings.extend(checker.unread_tensors(self.context.family, num_layers));
+        }
+        Ok((self.module, warnings))
+    }
+
+    /// Token ids to hidden states, positions to rotary tables; gives the types of both.
+    fn embed(&mut self) -> Result<(TensorType, TensorType), TraceError> {
+        let (context, family) = (self.context, self.context.family);
+        let mut body = Body::new(context, "embed", None, &mut self.module.caches, None);
+        let token_ids = body.input("token_ids");
+        let slot = &family.embed_tokens;
+        let hidden = one(body.slot(slot, &context.arguments(slot, None)?, token_ids, None)?);
+        let positions = body.input("positions");
+        let slot = &family.rotary_emb;
+        let tables = body.slot(slot, &context.arguments(slot, None)?, positions, None)?;
+        let [cos, sin] = tables.as_slice() else { unreachable!("a block of positions gives two tables") };
+        let (ty, table) = (body.graph.ty(hidden).clone(), body.graph.ty(*cos).clone());
+        for (name, value) in [("hidden_states", hidden), ("cos", *cos), ("sin", *sin)] {
+            body.graph.sink(Sink::State(name.to_owned()), value);
+        }
+        body.graph.sink(Sink::Tap(Template::new(&family.embed_tokens.at)?), hidden);
+        let done = body.done();
+        self.end(done, 0);
+        Ok((ty, table))
+    }
+
+    fn layers(&mut self, count: u32, hidden: &TensorType, rotary: &TensorType) -> Result<(), TraceError> {
+        let layers = &self.context.family.layers;
+        let of_layer = |layer: u32| -> Result<Vec<Arguments>, TraceError> {
+            layers.slots.iter().map(|slot| self.context.arguments(slot, Some(layer))).collect()
+        };
+        let shared = if layers.vary() { None } else { Some(of_layer(0)?) };
+        let mut kinds: Vec<Kind> = Vec::new();
+        for layer in 0..count {
+            let arguments = match &shared {
+                Some(shared) => shared.clone(),
+                None => of_layer(layer)?,
+            };
+            let alike = kinds.iter().find(|kind| kind.arguments == arguments);
+            let same = alike.and_then(|alike| {
+                let dtypes = self.dtypes(&alike.weights, layer);
+                kinds.iter().position(|kind| kind.arguments == arguments && kind.dtypes == dtypes)
+            });
+            let kind = match same {
+                Some(kind) => kind,
+                None if kinds.len() == MAX_KINDS => {
+                    return Err(TraceError::TooManyKinds { limit: MAX_KINDS });
+                }
+                None => {
+                    kinds.push(self.layer(layer, arguments, hidden, rotary)?);
+                    kinds.len() - 1
+                }
+            };
+            let kind = &kinds[kind];
+            if let Some(checker) = &mut self.checker {
+                for weight in &kind.weights {
+                    checker.check(weight, layer);
+                }
+            }
+            for group in self.module.caches.iter_mut().filter(|group| kind.groups.contains(&group.name)) {
+                match group.layers.last_mut() {
+                    Some(last) if last.end == layer => last.end += 1,
+                    Some(_) | None => group.layers.push(layer..layer + 1),
+                }
+            }
+            self.module.call(kind.function, layer..layer + 1);
+        }
+        if let [only] = kinds.as_slice() {
+            self.module.functions[only.function].name = "layer".to_owned();
+        }
+        Ok(())
+    }
+
+    /// The stored types of a layer's tensors.
+    fn dtypes(&self, weights: &[UsedWeight], layer: u32) -> Vec<DType> {
+        let layer = Some(Layer { index: layer });
+        weights.iter().map(|weight| self.context.stored_dtype(&weight.name, layer)).collect()
+    }
+
+    /// A new kind of layers, of which `layer` is the first.
+    fn layer(
+        &mut self,
+        layer: u32,
+        arguments: Vec<Arguments>,
+        hidden: &TensorType,
+        rotary: &TensorType,
+    ) -> Result<Kind, TraceError> {
+        let (context, layers) = (self.context, &self.context.family.layers);
+        let function = self.module.functions.len();
+        // Behind `embed`.
+        let name = format!("layer_{}", function - 1);
+        let index = Some(Layer { index: layer });
+        let mut body = Body::new(context, &name, index, &mut self.module.caches, Some(rotary.clone()));
+        let input = body.state("hidden_states", hidden.clone());
+        let mut steps: Vec<Value> = Vec::new();
+        for step in &layers.steps {
+            let value = flow(&mut body, &step.flow, &arguments, input, &steps, &step.name)?;
+            steps.push(value);
+        }
+        let output = steps.last().copied().unwrap_or(input);
+        body.graph.sink(Sink::State("hidden_states".to_owned()), output);
+        body.graph.sink(Sink::Tap(layers.at.clone()), output);
+        let Done { graph, weights, groups, tied } = body.done();
+        self.module.functions.push(graph);
+        self.tied.extend(tied);
+        let dtypes = self.dtypes(&weights, layer);
+        Ok(Kind { function, arguments, weights, dtypes, groups })
+    }
+
+    /// Hidden states to logits of the rows asked for.
+    fn head(&mut self, layer: u32, hidden: &TensorType) -> Result<(), TraceError> {
+        let (context, family) = (self.context, self.context.family);
+        let mut body = Body::new(context, "head", None, &mut self.module.caches, None);
+        let input = body.state("hidden_states", hidden.clone());
+        let slot = &family.norm;
+        let normed = one(body.slot(slot, &context.arguments(slot, None)?, input, None)?);
+        body.graph.sink(Sink::Tap(Template::new(&slot.at)?), normed);
+        let logit_index = body.input("logit_index");
+        let rows = body.graph.op1(Gather, &[normed, logit_index], "logit_rows");
+        let rows = rows.expect("hidden states have rows, and the index picks rows");
+        let slot = &family.lm_head;
+        let logits = one(body.slot(slot, &context.arguments(slot, None)?, rows, Some(DType::F32))?);
+        body.graph.sink(Sink::Output("logits".to_owned()), logits);
+        let done = body.done();
+        self.end(done, layer);
+        Ok(())
+    }
+
+    /// Adds a function before or after the layers, called for `layer`.
+    fn end(&mut self, done: Done, layer: u32) {
+        if let Some(checker) = &mut self.checker {
+            for weight in &done.weights {
+                checker.check(weight, 0);
+            }
+        }
+        self.tied.extend(done.tied);
+        self.module.call(self.module.functions.len(), layer..layer + 1);
+        self.module.functions.push(done.graph);
+    }
+}
+
+/// A function, and what it uses.
+struct Done {
+    graph: Graph,
+    weights: Vec<UsedWeight>,
+    groups: Vec<String>,
+    tied: Vec<(String, String)>,
+}
+
+impl Body<'_> {
+    fn done(self) -> Done {
+        Done { graph: self.graph, weights: self.weights, groups: self.groups, tied: self.stored_though_tied }
+    }
+}
+
+/// Traces what a step says; a sum takes the name of its step.
+fn flow<'b>(
+    body: &mut Body<'b>,
+    what: &Flow,
+    arguments: &[Arguments],
+    input: Value,
+    steps: &[Value],
+    name: &str,
+) -> Result<Value, TraceError> {
+    match what {
+        Flow::HiddenStates => Ok(input),
+        Flow::Step(step) => Ok(steps[*step]),
+        Flow::Slot(slot, operand) => {
+            let operand = flow(body, operand, arguments, input, steps, name)?;
+            let family = body.context.family;
+            Ok(one(body.slot(&family.layers.slots[*slot], &arguments[*slot], operand, None)?))
+        }
+        Flow::Add(left, right) => {
+            let left = flow(body, left, arguments, input, steps, name)?;
+            let right = flow(body, right, arguments, input, steps, name)?;
+            body.graph.op1(Add, &[left, right], name).map_err(|source| TraceError::Step {
+                file: body.context.family.file.clone(),
+                step: name.to_owned(),
+                source,
+            })
+        }
+    }
+}
+
+/// The result of a block that has one.
+fn one(results: Vec<Value>) -> Value {
+    *results.first().expect("every block has a result")
+}
+
+fn check_options(options: &TraceOptions) -> Result<(), TraceError> {
+    if !matches!(options.compute_dtype, DType::F32 | DType::F16 | DType::BF16) {
+        let found = options.compute_dtype.to_string();
+        return Err(TraceError::Option { name: "compute_dtype", expected: "f32, f16 or bf16", found });
+    }
+    for (name, value) in [
+        ("max_model_len", options.max_model_len.unwrap_or(1)),
+        ("max_num_seqs", options.max_num_seqs),
+        ("max_num_batched_tokens", options.max_num_batched_tokens),
+        ("block_size", options.block_size),
+    ] {
+        if !(1..=MAX_LIMIT).contains(&value) {
+            let found = value.to_string();
+            return Err(TraceError::Option { name, expected: "a number from 1 to 2147483647", found });
+        }
+    }
+    Ok(())
+}
+
+/// Inputs of the step count in i32.
+const MAX_LIMIT: u32 = i32::MAX as u32;
+
+/// Conditions of the family, and those of all families.
+fn check_config(context: &Context<'_>) -> Result<(), TraceError> {
+    let config = context.config;
+    if let Some(value) = config.value("quantization_config")? {
+        let method = value.get("quant_method").map_or(Setting::Object, Setting::from_json);
+        return Err(TraceError::Unsupported {
+            config: config.path().to_owned(),
+            family: context.family.model_type.clone(),
+            key: "quantization_config".to_owned(),
+            found: method,
+            supported: "weights that are not quantised".to_owned(),
+        });
+    }
+    for requirement in &context.family.requires {
+        if !context.flag(&requirement.that)? {
+            return Err(TraceError::Unsupported {
+                config: config.path().to_owned(),
+                family: context.family.model_type.clone(),
+                key: config.spelling(&requirement.key).to_owned(),
+                found: context.setting(&requirement.key),
+                supported: requirement.supported.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn num_layers(context: &Context<'_>) -> Result<u32, TraceError> {
+    let count = &context.family.layers.count;
+    let layers = context.size(count)?;
+    if LAYERS.contains(&u64::from(layers)) {
+        return Ok(layers);
+    }
+    let expected = format!("an integer from {} to {}", LAYERS.start(), LAYERS.end());
+    Err(context.bad_setting(&count.expr, Setting::Int(i64::from(layers)), expected))
+}
+
+fn other_architecture(context: &Context<'_>) -> Result<Option<Warning>, TraceError> {
+    let (found, expected) = (context.config.architectures()?, &context.family.architectures);
+    if found.is_empty() || found.iter().any(|name| expected.iter().any(|other| other == name)) {
+        return Ok(None);
+    }
+    Ok(Some(Warning::OtherArchitecture {
+        config: context.config.path().to_owned(),
+        found: found.join(", "),
+        expected: expected.join(", "),
+    }))
+}
+
+/// Keys that others read: the loader, the tokenizer and the generation config.
+const READ_ELSEWHERE: [&str; 4] = ["model_type", "bos_token_id", "eos_token_id", "pad_token_id"];
+
+fn unread_keys(context: &Context<'_>) -> Vec<Warning> {
+    let known = || context.family.config.iter().map(|(key, _)| key.as_str());
+    let unread = context.config.unread_keys().into_iter();
+    let unread =
+        unread.filter(|unread| unread.irrelevant.is_none() && !READ_ELSEWHERE.contains(&unread.key.as_str()));
+    let warnings = unread.take(MAX_WARNINGS).map(|unread| Warning::UnreadKey {
+        config: context.config.path().to_owned(),
+        nearest: nearest(&unread.key, known()).map(str::to_owned),
+        key: unread.key,
+    });
+    warnings.collect()
+}
+
+/// Most keys that are warned of.
+const MAX_WARNINGS: usize = 64;
+
+/// How many pages a cache may have: enough for all sequences at full length.
+fn pages(limits: &Limits) -> SymbolInfo {
+    let per_sequence = |tokens: u32| i64::from(tokens.div_ceil(limits.block_size));
+    let sequences = i64::from(limits.max_num_seqs);
+    let max = per_sequence(limits.max_model_len) * sequences;
+    let likely = per_sequence(limits.max_model_len.min(LIKELY_CONTEXT)) * sequences.min(LIKELY_SEQUENCES);
+    SymbolInfo { min: 1, max, likely: likely.clamp(1, max) }
+}
+
+/// A usual load, in tokens and sequences.
+const LIKELY_CONTEXT: u32 = 512;
+const LIKELY_SEQUENCES: i64 = 8;

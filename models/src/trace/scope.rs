@@ -1,0 +1,370 @@
+//! What a block sees of the function that it is traced into.
+
+use mscc_ir::attr::Float;
+use mscc_ir::graph::{CacheRef, Leaf, Sink};
+use mscc_ir::module::{CacheGroup, CacheKind, CacheTensor};
+use mscc_ir::ops::{Linear, Op, RmsNorm, TypeError};
+use mscc_ir::{DType, Dim, Graph, Template, TensorType, Value, step};
+
+use super::context::Context;
+use super::error::TraceError;
+use crate::blocks::Block;
+use crate::spec::{Setting, Slot};
+
+/// A function under construction.
+pub(super) struct Body<'b> {
+    pub context: &'b Context<'b>,
+    pub graph: Graph,
+    /// The layer that the function is traced for, if it is one.
+    pub layer: Option<Layer>,
+    /// All cache groups of the module.
+    pub caches: &'b mut Vec<CacheGroup>,
+    /// The cache groups that this function uses.
+    pub groups: Vec<String>,
+    /// Tensors of the checkpoint that this function reads.
+    pub weights: Vec<UsedWeight>,
+    /// Tensors that the config says are shared, but that are stored.
+    pub stored_though_tied: Vec<(String, String)>,
+    /// Type of the tables of cosines and of sines.
+    pub rotary: Option<TensorType>,
+    leaves: Vec<(Leaf, Value)>,
+}
+
+/// The layer that a function is traced for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layer {
+    pub index: u32,
+}
+
+/// A tensor of the checkpoint, with the shape that the model wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UsedWeight {
+    pub name: Template,
+    pub shape: Vec<u64>,
+}
+
+/// The values of a slot's parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Arguments {
+    /// In the order of the block's parameters.
+    pub values: Vec<Setting>,
+    /// The path whose weights are shared.
+    pub tied_to: Option<String>,
+}
+
+/// What a block sees of the function that it is traced into: its parameters, its weights, the inputs of
+/// the step and the caches; and how it adds ops.
+///
+/// Values are named by the path of the module that makes them, relative to the layer.
+pub struct Scope<'a, 'b> {
+    body: &'a mut Body<'b>,
+    slot: &'b Slot,
+    arguments: &'a Arguments,
+    result_dtype: Option<DType>,
+}
+
+impl<'b> Body<'b> {
+    /// An empty function.
+    pub fn new(
+        context: &'b Context<'b>,
+        name: &str,
+        layer: Option<Layer>,
+        caches: &'b mut Vec<CacheGroup>,
+        rotary: Option<TensorType>,
+    ) -> Self {
+        Body {
+            context,
+            graph: Graph::new(name),
+            layer,
+            caches,
+            groups: Vec::new(),
+            weights: Vec::new(),
+            stored_though_tied: Vec::new(),
+            rotary,
+            leaves: Vec::new(),
+        }
+    }
+
+    /// Traces the block of a slot; its result has the type `result_dtype`, if the block lets one choose.
+    pub fn slot(
+        &mut self,
+        slot: &'b Slot,
+        arguments: &Arguments,
+        operand: Value,
+        result_dtype: Option<DType>,
+    ) -> Result<Vec<Value>, TraceError> {
+        let trace = slot.block.trace;
+        trace(&mut Scope { body: self, slot, arguments, result_dtype }, operand)
+    }
+
+    /// An input of the step.
+    pub fn input(&mut self, name: &str) -> Value {
+        let ty = step::input_type(name).expect("blocks ask for inputs of the step contract");
+        self.leaf(Leaf::Input(name.to_owned()), name, ty)
+    }
+
+    /// What an earlier call left.
+    pub fn state(&mut self, name: &str, ty: TensorType) -> Value {
+        self.leaf(Leaf::State(name.to_owned()), name, ty)
+    }
+
+    fn leaf(&mut self, leaf: Leaf, name: &str, ty: TensorType) -> Value {
+        if let Some((_, value)) = self.leaves.iter().find(|(other, _)| *other == leaf) {
+            return *value;
+        }
+        let value = self.graph.leaf(leaf.clone(), name, ty);
+        self.leaves.push((leaf, value));
+        value
+    }
+
+    /// The path of a module in checkpoints.
+    fn checkpoint_path(&self, path: &str) -> String {
+        match self.layer {
+            None => path.to_owned(),
+            Some(_) => join(self.context.family.layers.at.as_str(), path),
+        }
+    }
+}
+
+impl Scope<'_, '_> {
+    /// A size.
+    pub fn size(&self, name: &str) -> u64 {
+        self.optional_size(name).expect("a parameter that may not be null has a value")
+    }
+
+    /// A size, if it is not null.
+    pub fn optional_size(&self, name: &str) -> Option<u64> {
+        match self.argument(name) {
+            Setting::Int(size) => u64::try_from(*size).ok(),
+            _ => None,
+        }
+    }
+
+    /// A number.
+    pub fn number(&self, name: &str) -> f64 {
+        self.optional_number(name).expect("a parameter that may not be null has a value")
+    }
+
+    /// A number, if it is not null.
+    pub fn optional_number(&self, name: &str) -> Option<f64> {
+        self.argument(name).as_f64()
+    }
+
+    /// A truth value.
+    pub fn flag(&self, name: &str) -> bool {
+        *self.argument(name) == Setting::Bool(true)
+    }
+
+    /// A text.
+    pub fn text(&self, name: &str) -> &str {
+        match self.argument(name) {
+            Setting::Str(text) => text,
+            _ => "",
+        }
+    }
+
+    fn argument(&self, name: &str) -> &Setting {
+        &self.arguments.values[self.position(name)]
+    }
+
+    fn position(&self, name: &str) -> usize {
+        let position = self.slot.block.params.iter().position(|param| param.name == name);
+        position.expect("a block asks for the parameters that it declares")
+    }
+
+    /// The error for a value of a parameter that no block takes yet.
+    pub fn unsupported(&self, name: &str, supported: impl Into<String>) -> TraceError {
+        let expr = &self.slot.arguments[self.position(name)].expr;
+        self.body.context.unsupported(expr, self.argument(name).clone(), supported.into())
+    }
+
+    /// The error for a value of a parameter that makes no sense.
+    pub fn bad(&self, name: &str, expected: impl Into<String>) -> TraceError {
+        let expr = &self.slot.arguments[self.position(name)].expr;
+        self.body.context.bad_setting(expr, self.argument(name).clone(), expected.into())
+    }
+
+    /// The type that the model computes in.
+    pub fn compute_dtype(&self) -> DType {
+        self.body.context.compute_dtype
+    }
+
+    /// The type of a value.
+    pub fn ty(&self, value: Value) -> &TensorType {
+        self.body.graph.ty(value)
+    }
+
+    /// Size of the innermost axis of hidden states.
+    pub fn width(&self, value: Value) -> u64 {
+        let width = self.ty(value).last().as_const().and_then(|width| u64::try_from(width).ok());
+        width.expect("hidden states are as wide as sizes of the config say")
+    }
+
+    /// A tensor of the checkpoint, named `module.tensor` relative to the slot.
+    pub fn weight(&mut self, name: &str, shape: &[u64]) -> Result<Value, TraceError> {
+        let local = self.renamed(name);
+        let own = self.body.checkpoint_path(&join(&self.slot.at, &local));
+        let mut path = own.clone();
+        if let Some(tied_to) = &self.arguments.tied_to {
+            let shared = join(tied_to, &local);
+            if self.body.context.is_stored(&own, self.body.layer) {
+                self.body.stored_though_tied.push((own, shared));
+            } else {
+                path = shared;
+            }
+        }
+        let template = Template::new(&path).map_err(|source| TraceError::BadPath { source })?;
+        let dtype = self.body.context.stored_dtype(&template, self.body.layer);
+        let dims: Vec<Dim> = shape.iter().map(|size| dim(*size)).collect();
+        let ty = TensorType::new(dtype, dims);
+        let value = self.body.leaf(Leaf::Weight(template.clone()), &join(&self.slot.at, &local), ty);
+        let used = UsedWeight { name: template, shape: shape.to_vec() };
+        if !self.body.weights.contains(&used) {
+            self.body.weights.push(used);
+        }
+        Ok(value)
+    }
+
+    /// An input of the step.
+    pub fn input(&mut self, name: &str) -> Value {
+        self.body.input(name)
+    }
+
+    /// Cosines and sines of the tokens' rotary angles.
+    pub fn rotary(&mut self) -> (Value, Value) {
+        let ty =
+            self.body.rotary.clone().expect("only blocks of layers rotate, and tables come before layers");
+        (self.body.state("cos", ty.clone()), self.body.state("sin", ty))
+    }
+
+    /// The name of the cache group of this kind that keeps rows of these values, made if there is none.
+    pub fn cache_group(&mut self, kind: CacheKind, tensors: &[(&str, Value)]) -> String {
+        let tensors: Vec<CacheTensor> = tensors
+            .iter()
+            .map(|(name, rows)| {
+                let ty = self.ty(*rows);
+                let row = ty.shape.iter().skip(1).map(|dim| {
+                    let size = dim.as_const().and_then(|size| u32::try_from(size).ok());
+                    size.expect("rows are made of sizes of the config")
+                });
+                CacheTensor { name: (*name).to_owned(), dtype: ty.dtype, row: row.collect() }
+            })
+            .collect();
+        let same = |group: &&CacheGroup| group.kind == kind && group.tensors == tensors;
+        let name = match self.body.caches.iter().find(same) {
+            Some(group) => group.name.clone(),
+            None => {
+                let base = match &kind {
+                    CacheKind::Full => "full".to_owned(),
+                    CacheKind::Window(window) => format!("window{window}"),
+                    CacheKind::Latent => "latent".to_owned(),
+                };
+                let taken = |name: &str| self.body.caches.iter().any(|group| group.name == name);
+                let more = (1..).map(|number| format!("{base}_{number}"));
+                let name = std::iter::once(base.clone()).chain(more).find(|name| !taken(name));
+                let name = name.expect("numbers do not run out");
+                self.body.caches.push(CacheGroup {
+                    name: name.clone(),
+                    kind,
+                    block_size: self.body.context.block_size,
+                    tensors,
+                    layers: Vec::new(),
+                });
+                name
+            }
+        };
+        if !self.body.groups.contains(&name) {
+            self.body.groups.push(name.clone());
+        }
+        name
+    }
+
+    /// This layer's part of a cache.
+    pub fn cache(&mut self, group: &str, tensor: &str) -> Value {
+        let found = self.body.caches.iter().find(|other| other.name == group);
+        let found = found.and_then(|group| Some(group.tensor_type(group.tensor(tensor)?)));
+        let ty = found.expect("a block asks for the cache tensors that it declared");
+        let leaf = CacheRef { group: group.to_owned(), tensor: tensor.to_owned() };
+        self.body.leaf(Leaf::Cache(leaf), &format!("{group}.{tensor}"), ty)
+    }
+
+    /// Says that `value` is the new content of this layer's part of a cache.
+    pub fn keep(&mut self, group: &str, tensor: &str, value: Value) {
+        let cache = CacheRef { group: group.to_owned(), tensor: tensor.to_owned() };
+        self.body.graph.sink(Sink::Cache(cache), value);
+    }
+
+    /// Adds an op with one result, named `name` relative to the slot.
+    pub fn op(&mut self, op: impl Into<Op>, operands: &[Value], name: &str) -> Result<Value, TraceError> {
+        let name = self.path(name);
+        self.body.graph.op1(op, operands, &name).map_err(|source| self.misfit(source))
+    }
+
+    /// Adds an op with results of these names relative to the slot.
+    pub fn ops(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[Value],
+        names: &[&str],
+    ) -> Result<Vec<Value>, TraceError> {
+        let names: Vec<String> = names.iter().map(|name| self.path(name)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let results = self.body.graph.op(op, operands, &names).map_err(|source| self.misfit(source))?;
+        Ok(results.to_vec())
+    }
+
+    /// Adds `x · weightᵀ + bias` of a module inside the slot.
+    pub fn linear(&mut self, x: Value, module: &str, width: u64, bias: bool) -> Result<Value, TraceError> {
+        let mut operands = vec![x, self.weight(&join(module, "weight"), &[width, self.width(x)])?];
+        if bias {
+            operands.push(self.weight(&join(module, "bias"), &[width])?);
+        }
+        let dtype = self.result_dtype.filter(|dtype| *dtype != self.ty(x).dtype);
+        self.op(Linear { dtype }, &operands, module)
+    }
+
+    /// Adds the normalisation by root mean square of a module inside the slot.
+    pub fn rms_norm(&mut self, x: Value, module: &str, eps: f64) -> Result<Value, TraceError> {
+        let weight = self.weight(&join(module, "weight"), &[self.width(x)])?;
+        self.op(RmsNorm { eps: Float(eps) }, &[x, weight], module)
+    }
+
+    /// The path of something inside the slot, for names of values.
+    fn path(&self, name: &str) -> String {
+        join(&self.slot.at, &self.renamed(name))
+    }
+
+    /// The name with its module as checkpoints of the family call it.
+    fn renamed(&self, name: &str) -> String {
+        let (module, rest) = name.split_once('.').unwrap_or((name, ""));
+        match self.slot.names.iter().find(|(from, _)| from == module) {
+            Some((_, to)) => join(to, rest),
+            None => name.to_owned(),
+        }
+    }
+
+    fn misfit(&self, source: TypeError) -> TraceError {
+        let Block { name, .. } = self.slot.block;
+        TraceError::Misfit {
+            file: self.body.context.family.file.clone(),
+            place: self.slot.place,
+            slot: self.slot.name.clone(),
+            block: name,
+            source,
+        }
+    }
+}
+
+/// A size of a tensor as a dim.
+fn dim(size: u64) -> Dim {
+    Dim::constant(i64::try_from(size).expect("a product of two sizes is at most 2^62"))
+}
+
+/// Two parts of a path.
+pub(super) fn join(path: &str, name: &str) -> String {
+    match (path.is_empty(), name.is_empty()) {
+        (true, _) => name.to_owned(),
+        (_, true) => path.to_owned(),
+        (false, false) => format!("{path}.{name}"),
+    }
+}

@@ -1,0 +1,59 @@
+//! What a user should know of a model that can be traced all the same.
+
+use std::path::PathBuf;
+
+/// Something that may be a mistake, or that is done differently elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// A config key that nothing reads and that is not known to be harmless.
+    #[error("{}: `{key}` is not read{}", config.display(), similar(nearest))]
+    UnreadKey {
+        /// The config.
+        config: PathBuf,
+        /// The key.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<String>,
+    },
+    /// Stored tensors that the model does not use.
+    #[error("{count} tensors of the checkpoint are not read: {pattern}{}", similar(nearest))]
+    UnreadTensors {
+        /// Their names, `*` for numbers.
+        pattern: String,
+        /// How many they are.
+        count: usize,
+        /// A tensor of the model with almost this name.
+        nearest: Option<String>,
+    },
+    /// A tensor that the config says is shared is stored on its own, and its stored value is used, as
+    /// `transformers` 5 does (4 used the shared one).
+    #[error("`{tensor}` is tied to `{shared}` by the config, but stored on its own: the stored one is used")]
+    StoredThoughTied {
+        /// The tensor.
+        tensor: String,
+        /// The tensor it would share.
+        shared: String,
+    },
+    /// Sequences may grow longer than those trained on.
+    #[error("max_model_len is {max_model_len}, but the model was trained for {trained} tokens")]
+    BeyondTrained {
+        /// Longest sequence, in tokens.
+        max_model_len: u32,
+        /// What the config says.
+        trained: u32,
+    },
+    /// The config names other classes than the family's.
+    #[error("{}: `architectures` = {found} is none of {expected}: it is read as one", config.display())]
+    OtherArchitecture {
+        /// The config.
+        config: PathBuf,
+        /// The classes it names.
+        found: String,
+        /// The classes of the family.
+        expected: String,
+    },
+}
+
+fn similar(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or(String::new(), |name| format!(", did you mean `{name}`?"))
+}
