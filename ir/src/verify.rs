@@ -358,3 +358,6 @@ fn group_fault(group: &CacheGroup) -> Option<&'static str> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -290,4 +290,4 @@ impl OpKind {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -112,7 +112,8 @@ fn write_node(out: &mut String, graph: &Graph, node: &Node) -> fmt::Result {
 /// Names that the lexer reads as one word stay bare.
 fn quote_unless_name(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(bare) {
+    let word = !name.is_empty() && !name.contains("..");
+    if word && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(bare) {
         name.to_owned()
     } else {
         format!("{name:?}")

@@ -1,3 +1,5 @@
+mod random;
+
 use super::*;
 
 const TINY: &str = r#"module tiny
