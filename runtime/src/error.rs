@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mscc_checkpoint::CheckpointError;
+use mscc_ir::plan::PlanError;
 use mscc_ir::plan::container::ContainerError;
 
 /// Why a plan could not be loaded or run.
@@ -25,6 +26,9 @@ pub enum RuntimeError {
         /// What is wrong with it.
         source: ContainerError,
     },
+    /// A plan that breaks a rule or asks for what steps do not have.
+    #[error(transparent)]
+    Invalid(#[from] PlanError),
     /// Weights that cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

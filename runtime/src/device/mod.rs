@@ -3,6 +3,8 @@
 //! A step is prepared once per combination of sizes ([`Device::prepare`], which also decides how work is cut) and
 //! launched as often as the sizes stay the same ([`Device::launch`]).
 
+#![allow(unsafe_code, reason = "who calls a device vouches for memory that no type can follow")]
+
 pub mod cpu;
 mod host;
 mod memory;
