@@ -58,6 +58,9 @@ pub enum Problem {
     /// A clause reads a value that an earlier clause of the left side has found.
     #[error("`?{0}` is the result of a clause before this one: write that clause after all that read it")]
     ReadsEarlier(String),
+    /// A node among its own operands.
+    #[error("`?{0}` is computed from itself")]
+    ReadsItself(String),
     /// A result that the node does not have.
     #[error("`{op}` has {results} results, there is no `?{name}.{index}`")]
     NoSuchResult {

@@ -37,6 +37,7 @@ pub(super) fn rule(sections: &Sections<'_>) -> Result<Rule, RuleError> {
     };
     let matched = sections.require("match")?;
     for (name, entry) in parser.scope.iter().filter(|(_, entry)| entry.role == Role::Operand) {
+        entry.check_results(&matched, name)?;
         if !given.iter().any(|given| given.var == *name) {
             return Err(matched.error_at(entry.place, Problem::NoType(name.clone())));
         }
@@ -123,8 +124,10 @@ impl Parser {
             return Err(part.expected("`*`, as each sibling has its own result"));
         }
         part.expect("=")?;
-        // The node's own name must not be known while its operands are read, or it could read itself.
         let term = self.term(part, Side::Left, 0)?;
+        if reads(&term, name) {
+            return Err(part.error_at(place, Problem::ReadsItself(name.to_owned())));
+        }
         self.scope.bind_matched(part, (name, place), term.op, self.siblings, first)?;
         if self.siblings && term.op.results().len() != 1 {
             let problem = Problem::SeveralResults { name: name.to_owned(), op: term.op.name() };
@@ -375,14 +378,7 @@ impl Parser {
         }
         let index = if part.eat_joined(".") { Some(part.integer()?) } else { None };
         self.scope.read(part, name, place, index.map_or(Use::Plain, Use::Output))?;
-        match (role, index) {
-            (Some(Role::Operand), Some(index)) => {
-                let problem =
-                    Problem::NoSuchResult { name: name.to_owned(), op: "an operand", index, results: 1 };
-                Err(part.error_at(place, problem))
-            }
-            _ => Ok(Output { name: name.to_owned(), index: Some(index.unwrap_or(0)) }),
-        }
+        Ok(Output { name: name.to_owned(), index: Some(index.unwrap_or(0)) })
     }
 
     fn guards(&mut self, part: &mut Cursor<'_>) -> Result<Vec<GuardCall>, RuleError> {
@@ -472,6 +468,15 @@ fn dims(part: &mut Cursor<'_>) -> Result<Vec<Dim>, RuleError> {
         at += text.len() + 1;
     }
     Ok(dims)
+}
+
+/// Whether the node or one nested in it reads the variable.
+fn reads(term: &Term, name: &str) -> bool {
+    term.args.iter().any(|arg| match arg {
+        Arg::Var(var) | Arg::Star(var) => var == name,
+        Arg::Output(output) => output.name == name,
+        Arg::Term(term) => reads(term, name),
+    })
 }
 
 /// Holds the operands written against those that `op` has.

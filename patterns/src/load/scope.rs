@@ -171,11 +171,13 @@ impl Name {
     }
 
     /// Holds the results asked for against those that the op has, as far as it is known how many.
-    fn check_results(&self, at: &Cursor<'_>, name: &str) -> Result<(), RuleError> {
-        let (op, results) = match self.role {
-            Role::Matched(op) | Role::Made(op) => (op.name(), op.results().len()),
-            Role::Operand => return Ok(()),
-            Role::Attribute => return Ok(()),
+    pub fn check_results(&self, at: &Cursor<'_>, name: &str) -> Result<(), RuleError> {
+        let (op, results) = match (self.role, self.output) {
+            (Role::Matched(op) | Role::Made(op), _) => (op.name(), op.results().len()),
+            (Role::Operand, Some((_, place))) => {
+                return Err(at.error_at(place, self.misused(name, "a node of several results")));
+            }
+            (Role::Operand | Role::Attribute, _) => return Ok(()),
         };
         match (self.plain, self.output) {
             (Some(place), _) if results != 1 => {

@@ -136,6 +136,19 @@ fn errors_tell_place_and_remedy() {
             "matmul ?x ?w* (concat",
             "f:6:13: `matmul` takes a, b, bias?, given 3",
         ),
+        (RULE, "(silu ?gate)", "(mul ?gate ?a)", "f:6:7: `?a` is computed from itself"),
+        (
+            RULE,
+            "(silu ?gate)",
+            "(silu ?gate.1)",
+            "f:6:18: `?gate` is one value and cannot be a node of several results here",
+        ),
+        (
+            RULE,
+            "swiglu ?gate ?up",
+            "swiglu ?gate.0 ?up",
+            "f:7:20: `?gate` is one value and cannot be a node of several results here",
+        ),
         (SIBLINGS, "?y* = ?t.*", "?y* = ?t", "f:8:15: expected `.*`, found the end of this part"),
         (
             SIBLINGS,
