@@ -147,4 +147,37 @@ mod tests {
         assert!(wide.is_contiguous());
         assert_eq!(wide.reshape(&dims(&["8*T"])).unwrap().strides, dims(&["1"]));
     }
+
+    #[test]
+    fn empty_views_take_any_shape() {
+        let x = ViewLayout::contiguous(&dims(&["T", "8"])).slice(1, &Dim::constant(3), &Dim::ZERO);
+        for shape in [&["0"][..], &["0", "5"], &["B", "0", "7"]] {
+            let empty = x.reshape(&dims(shape)).unwrap();
+            assert_eq!((empty.offset, empty.shape), (Dim::constant(3), dims(shape)));
+        }
+    }
+
+    #[test]
+    fn symbolic_axes_merge_only_where_they_nest() {
+        let x = ViewLayout::contiguous(&dims(&["T", "B", "6"]));
+        assert_eq!(x.reshape(&dims(&["B*T", "2", "3"])).unwrap().strides, dims(&["6", "3", "1"]));
+        assert_eq!(x.reshape(&dims(&["3*T", "2*B"])).unwrap().strides, dims(&["2*B", "1"]));
+        let turned = x.permute(&[1, 0, 2]);
+        assert_eq!(turned.reshape(&dims(&["B*T", "6"])), None);
+        assert_eq!(
+            turned.reshape(&dims(&["B", "T", "3", "2"])).unwrap().strides,
+            dims(&["6", "6*B", "2", "1"])
+        );
+    }
+
+    #[test]
+    fn other_numbers_of_elements_have_no_view() {
+        let x = ViewLayout::contiguous(&dims(&["T", "8"]));
+        for shape in [&["T"][..], &["8"], &["T", "9"], &["T", "8", "2"], &[], &["B", "8"]] {
+            assert_eq!(x.reshape(&dims(shape)), None, "{shape:?}");
+        }
+        let huge = ViewLayout::contiguous(&vec![Dim::constant(1 << 40); 3]);
+        assert_eq!(huge.reshape(&vec![Dim::constant(1 << 40); 2]), None);
+        assert_eq!(huge.reshape(&[Dim::constant(1 << 60), Dim::constant(1 << 60)]), None);
+    }
 }

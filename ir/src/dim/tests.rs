@@ -159,3 +159,80 @@ fn facts_prove_what_bounds_do_not() {
     assert!(table.prove_le(&b, &t));
     assert!(table.prove_le(&b, &(t + Dim::constant(3))));
 }
+
+#[test]
+fn the_least_integer_does_no_harm() {
+    let least = Dim::constant(i64::MIN);
+    let t = Dim::symbol("T");
+    let steep = Dim::constant(-i64::MAX) * t.clone() - t.clone();
+    assert_eq!(steep.to_string(), "-9223372036854775808*T");
+    assert_eq!(steep.exact_div(&-t.clone()), None);
+    assert_eq!(steep.exact_div(&(Dim::constant(2) * t.clone())), Some(Dim::constant(i64::MIN / 2)));
+    assert!((-steep.clone()).is_invalid() && (-least.clone()).is_invalid());
+    assert!((steep.clone() * Dim::constant(-1)).is_invalid());
+    assert_eq!(steep.eval(&|_| Some(1)), Ok(i64::MIN));
+    assert_eq!(steep.eval(&|_| Some(2)), Err(DimError::Overflow));
+    assert_eq!(least.floor_div(2), Dim::constant(i64::MIN / 2));
+    assert_eq!(least.exact_div(&Dim::ONE), Some(least.clone()));
+    assert_eq!(least.exact_div(&Dim::constant(-1)), None);
+    for k in [2, 3, 7, i64::MAX] {
+        for dim in [least.clone(), steep.clone(), t.clone() + least.clone()] {
+            let (floor, rest) = (dim.floor_div(k), dim.modulo(k));
+            let at = |dim: &Dim| i128::from(dim.eval(&|_| Some(1)).unwrap());
+            assert_eq!(at(&floor) * i128::from(k) + at(&rest), at(&dim), "{dim} by {k}");
+            assert!((0..i128::from(k)).contains(&at(&rest)));
+        }
+        least.ceil_div(k);
+        steep.round_up(k);
+    }
+    let mut table = SymbolTable::default();
+    table.declare("T", SymbolInfo { min: i64::MIN, max: i64::MAX, likely: i64::MIN });
+    for dim in [steep.clone(), steep.clone() * steep.clone(), steep.floor_div(3), Dim::min([steep, least, t])]
+    {
+        table.range(&dim);
+        assert!(!table.prove_le(&dim, &Dim::ZERO) || !table.likely(&dim).is_ok_and(|value| value > 0));
+    }
+}
+
+#[test]
+fn division_rounds_down() {
+    let t = Dim::symbol("T");
+    let below = t.clone() - Dim::constant(5);
+    for (value, floor, rest) in [(0, -2, 1), (1, -2, 2), (2, -1, 0), (5, 0, 0), (7, 0, 2), (8, 1, 0)] {
+        assert_eq!(below.floor_div(3).eval(&|_| Some(value)), Ok(floor));
+        assert_eq!(below.modulo(3).eval(&|_| Some(value)), Ok(rest));
+    }
+    assert_eq!(Dim::constant(-5).ceil_div(3), Dim::constant(-1));
+    assert_eq!(Dim::constant(-5).round_up(3), Dim::constant(-3));
+}
+
+#[test]
+fn what_is_invalid_stays_so() {
+    let t = Dim::symbol("T");
+    let invalid = Dim::INVALID;
+    assert_eq!(Dim::ZERO.exact_div(&invalid), None);
+    assert_eq!(invalid.exact_div(&t), None);
+    assert!("invalid".parse::<Dim>().is_err(), "it does not read back as a symbol");
+    assert!(!SymbolTable::default().prove_eq(&invalid, &invalid));
+    for dim in
+        [invalid.floor_div(2), invalid.modulo(2), Dim::min([t.clone(), invalid.clone()]), t * invalid.clone()]
+    {
+        assert!(dim.is_invalid());
+    }
+    assert!(Dim::max([]).is_invalid());
+}
+
+#[test]
+fn dims_cannot_grow_without_bound() {
+    let mut deep = Dim::symbol("T");
+    for _ in 0..2 * MAX_DEPTH {
+        deep = (deep * Dim::constant(2) + Dim::ONE).modulo(7) + Dim::symbol("B");
+    }
+    assert!(deep.is_invalid());
+    let mut wide = Dim::symbol("T");
+    for level in 0..8 {
+        let sum = wide + Dim::symbol(&format!("s{level}"));
+        wide = (sum.clone() * sum.clone() * sum.clone() * sum).floor_div(7);
+    }
+    assert!(wide.is_invalid());
+}

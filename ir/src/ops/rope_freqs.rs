@@ -133,7 +133,7 @@ impl OpDef for RopeFreqs {
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
-        if self.dim % 2 != 0 || self.dim > 1 << 16 {
+        if !self.dim.is_multiple_of(2) || self.dim > 1 << 16 {
             return Err(operands.attribute("dim", format!("{} is odd or above 65536", self.dim)));
         }
         if self.theta.0.is_nan() || self.theta.0 <= 1.0 {

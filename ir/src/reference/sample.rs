@@ -214,3 +214,79 @@ fn shape_of(
     check_size(&shape)?;
     Ok(shape)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::parse_function;
+
+    const ATTENTION: &str = "func @f {
+        %q = input q : f32[T, 2, 8]
+        %k = input k : f32[P, 4, 1, 8]
+        %slots = input slots : i32[T]
+        %written = cache_write %k, %q0, %slots
+        %table = input table : i32[B, M]
+        %start = input start : i32[B + 1]
+        %context = input context : i32[B]
+        %y = attention %q, %written, %written, %table, %start, %context {scale=1.0}
+    }";
+
+    #[test]
+    fn integers_are_of_their_domains() {
+        let text = ATTENTION.replace("%slots = ", "%q0 = input q0 : f32[T, 1, 8]\n%slots = ");
+        let graph = parse_function(&text).unwrap();
+        for seed in 0..500 {
+            let mut sampler = Sampler::new(seed);
+            let [b, m, p] =
+                [sampler.below(4), sampler.below(4), 1 + sampler.below(4)].map(|size| size as i64);
+            let t = sampler.below((b * m * 4) as u64 + 1) as i64;
+            let sizes = |symbol: &Symbol| {
+                [("T", t), ("B", b), ("M", m), ("P", p)]
+                    .into_iter()
+                    .find(|(name, _)| *name == symbol.name())
+                    .map(|(_, size)| size)
+            };
+            let leaves = sampler.leaves(&graph, &sizes).unwrap();
+            crate::reference::interpret(&graph, &sizes, &leaves, crate::reference::Rounding::Exact)
+                .unwrap_or_else(|error| panic!("T={t} B={b} M={m} P={p}: {error}"));
+            let mut slots: Vec<i64> =
+                leaves["slots"].ints().iter().copied().filter(|slot| *slot >= 0).collect();
+            slots.sort_unstable();
+            assert!(slots.windows(2).all(|pair| pair[0] < pair[1]), "slots are distinct");
+        }
+    }
+
+    #[test]
+    fn a_value_read_as_rows_is_of_rows_wherever_it_stands() {
+        let graph = parse_function("func @f { %x = input x : i32[3]\n%y = gather %x, %x }").unwrap();
+        for seed in 0..50 {
+            let leaves = Sampler::new(seed).leaves(&graph, &|_| None).unwrap();
+            assert!(leaves["x"].ints().iter().all(|row| (0..3).contains(row)));
+        }
+    }
+
+    #[test]
+    fn integers_fit_their_type() {
+        let text = "func @f { %a = input a : bool[99]\n%b = input b : i4[99]\n%c = input c : i8[99]\n%d = input d : u8[99] }";
+        let leaves = Sampler::new(1).leaves(&parse_function(text).unwrap(), &|_| None).unwrap();
+        for (name, most) in [("a", 1), ("b", 7), ("c", 127), ("d", 255)] {
+            assert!(leaves[name].ints().iter().all(|value| (0..=most).contains(value)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same() {
+        let mut sampler = Sampler::new(7);
+        assert_eq!(
+            [sampler.bits(), sampler.bits()],
+            [Sampler::new(7).bits(), {
+                let mut again = Sampler::new(7);
+                again.bits();
+                again.bits()
+            }]
+        );
+        assert_eq!(sampler.floats(DType::BF16, &[0, 3]).numel(), 0);
+        assert_eq!(sampler.floats(DType::BF16, &[]).numel(), 1);
+        assert_eq!(sampler.pick::<u8>(&[]), None);
+    }
+}

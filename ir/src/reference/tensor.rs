@@ -150,3 +150,73 @@ pub fn check_size(shape: &[usize]) -> Result<(), EvalError> {
         None => Err(EvalError::TooLarge(u128::MAX)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dim;
+
+    /// Checks all neighbours `a < b` among the values of `dtype`: the midpoint goes to the one `even` says, what is
+    /// ever so little off it to the nearer.
+    fn check_rounding(dtype: DType, values: &[f64]) {
+        for (at, pair) in values.windows(2).enumerate() {
+            let (a, b) = (pair[0], pair[1]);
+            let middle = a + (b - a) / 2.0;
+            let even = if at % 2 == 0 { a } else { b };
+            for (value, expected) in
+                [(a, a), (b, b), (middle, even), (middle.next_down(), a), (middle.next_up(), b)]
+            {
+                assert_eq!(round_to(value, dtype), expected, "{value:e} as {dtype}");
+                assert_eq!(round_to(-value, dtype), -expected, "-{value:e} as {dtype}");
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_nearest_even() {
+        let f16: Vec<f64> = (0..=0x7bff).map(|bits| half::f16::from_bits(bits).to_f64()).collect();
+        let bf16: Vec<f64> = (0..=0x7f7f).map(|bits| half::bf16::from_bits(bits).to_f64()).collect();
+        let e4m3 = |bits: i32| match bits >> 3 {
+            0 => f64::from(bits) * 2f64.powi(-9),
+            exponent => f64::from(8 + (bits & 7)) * 2f64.powi(exponent - 10),
+        };
+        let f8: Vec<f64> = (0..0x7f).map(e4m3).collect();
+        assert_eq!(f8[f8.len() - 1], 448.0);
+        check_rounding(DType::F16, &f16);
+        check_rounding(DType::BF16, &bf16);
+        check_rounding(DType::F8E4M3, &f8);
+    }
+
+    #[test]
+    fn what_is_beyond_the_greatest() {
+        assert_eq!(round_to(65519.99, DType::F16), 65504.0);
+        assert_eq!(round_to(65520.0, DType::F16), f64::INFINITY);
+        assert_eq!(round_to(-f64::MAX, DType::BF16), f64::NEG_INFINITY);
+        assert_eq!(round_to(f64::INFINITY, DType::F16), f64::INFINITY);
+        assert_eq!(round_to(464.0, DType::F8E4M3), 448.0);
+        assert!(round_to(464.0f64.next_up(), DType::F8E4M3).is_nan());
+        assert!(round_to(f64::NEG_INFINITY, DType::F8E4M3).is_nan());
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::F8E4M3] {
+            assert!(round_to(f64::NAN, dtype).is_nan());
+            assert!(round_to(-f64::from_bits(1), dtype).is_sign_negative());
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded_whatever_their_order() {
+        assert_eq!(check_size(&[0, 1 << 26]), Ok(()));
+        assert_eq!(check_size(&[1 << 13, 1 << 14]), Err(EvalError::TooLarge(1 << 27)));
+        assert!(check_size(&[1 << 40, 1 << 40, 0]).is_err(), "or products of some axes overflow");
+        assert!(check_size(&[usize::MAX; 16]).is_err());
+    }
+
+    #[test]
+    fn a_tensor_of_a_type_holds_what_the_type_says() {
+        let ty = TensorType::new(DType::F32, [Dim::constant(2)]);
+        let tensor = Tensor::float(DType::F32, &[2], vec![0.0; 2]);
+        assert!(tensor.is_of(&ty, &[2]));
+        assert!(!tensor.is_of(&ty, &[3]));
+        assert!(!Tensor { data: Data::Int(vec![0; 2]), ..tensor.clone() }.is_of(&ty, &[2]));
+        assert!(!Tensor { data: Data::Float(vec![0.0]), ..tensor }.is_of(&ty, &[2]));
+    }
+}
