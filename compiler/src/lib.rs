@@ -1,1 +1,20 @@
-//! (crate documentation)
+//! Compiler of mscc: from a traced model to a plan.
+//!
+//! [`compile()`] is the whole way: trace, passes (normalise, cut anew, fuse by equality saturation), lowering with a
+//! symbolic memory plan. Nothing here reads weight data or runs kernels, and egg stays inside [`egraph`].
+//!
+//! Read first: [`compile()`], [`passes::Pass`], [`lower::lower`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod compile;
+pub mod cost;
+pub mod egraph;
+pub mod lower;
+pub mod memory;
+pub mod options;
+pub mod passes;
+pub mod target;
+
+pub use compile::{CompileError, Compiled, compile};
+pub use options::{OptionError, Options, Resolved};
+pub use target::Target;

@@ -78,7 +78,8 @@ impl<'a> Planner<'a> {
         };
         // The smallest that fits wastes least; which one is smallest is judged at the likely sizes.
         let size = |slot: &SlotInfo| self.symbols.likely(&slot.bytes).unwrap_or(i64::MAX);
-        let best = self.slots.iter().enumerate().filter(|(_, slot)| fits(slot)).min_by_key(|(_, slot)| size(slot));
+        let best =
+            self.slots.iter().enumerate().filter(|(_, slot)| fits(slot)).min_by_key(|(_, slot)| size(slot));
         let chosen = match best {
             Some((index, _)) => Slot(index),
             None => self.state_slot(buffer.bytes.clone()),

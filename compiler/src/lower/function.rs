@@ -9,9 +9,10 @@ use mscc_ir::plan::{Function, InputDecl, Launch, Operand, OutputDecl, Place, Tap
 use mscc_ir::view::ViewLayout;
 use mscc_ir::{DType, Dim, TensorType};
 
+use super::LowerError;
 use super::recipes::Recipes;
-use super::{LowerError, Target};
 use crate::memory::{Buffer, Planner, Slot};
+use crate::target::Target;
 
 /// Where a value lies while its place in the arena is not yet known.
 #[derive(Clone, Debug)]
@@ -277,7 +278,8 @@ impl<'a> Lowerer<'a> {
     fn copy_to(&mut self, from: Location, to: Location, name: &str) -> Result<(), LowerError> {
         let op = Op::from(Cast { dtype: from.dtype });
         let ty = TensorType::new(from.dtype, from.layout.shape.clone());
-        let kernel = (self.target.kernel_for)(op.kind()).filter(|kernel| kernel.takes(std::slice::from_ref(&ty)));
+        let kernel =
+            (self.target.kernel_for)(op.kind()).filter(|kernel| kernel.takes(std::slice::from_ref(&ty)));
         let kernel = kernel.ok_or_else(|| LowerError::NoKernel {
             function: self.graph.name.clone(),
             value: name.to_owned(),
@@ -400,7 +402,9 @@ impl<'a> Lowerer<'a> {
             Home::State(_) | Home::Fixed(_) => 0,
         };
         if self.launches.is_empty() || !location.layout.has_dense_rows() {
-            return Err(self.unsupported(value, "cannot be tapped: no launch makes it, or its rows are not dense"));
+            return Err(
+                self.unsupported(value, "cannot be tapped: no launch makes it, or its rows are not dense")
+            );
         }
         self.touch(&location, after);
         self.taps.push((template.clone(), after, location));
@@ -422,7 +426,8 @@ impl<'a> Lowerer<'a> {
             return Ok(());
         }
         let home = Home::Fixed(Place::Output(index));
-        let to = Location { home, dtype: location.dtype, layout: ViewLayout::contiguous(&location.layout.shape) };
+        let to =
+            Location { home, dtype: location.dtype, layout: ViewLayout::contiguous(&location.layout.shape) };
         self.copy_to(location, to, name)
     }
 }

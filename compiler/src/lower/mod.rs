@@ -6,13 +6,12 @@ mod recipes;
 use std::collections::BTreeMap;
 
 use mscc_ir::graph::{Leaf, Sink};
-use mscc_ir::kernels::KernelDecl;
 use mscc_ir::module::Module;
-use mscc_ir::ops::OpKind;
 use mscc_ir::plan::{Function, InputDecl, OutputDecl, Recipe, Residence, Variant};
 use mscc_ir::{Dim, TensorType, step};
 
 use crate::memory::{Planner, Slot};
+use crate::target::Target;
 use function::Lowerer;
 use recipes::Recipes;
 
@@ -50,17 +49,6 @@ pub enum LowerError {
         problem: String,
     },
 }
-
-/// What lowering asks of a target.
-pub struct Target {
-    /// Its name in plans.
-    pub name: &'static str,
-    /// The kernel for an op.
-    pub kernel_for: fn(OpKind) -> Option<&'static KernelDecl>,
-}
-
-/// The host CPU.
-pub const CPU: Target = Target { name: "cpu", kernel_for: mscc_ir::kernels::cpu::kernel_for };
 
 /// A module as launches.
 #[derive(Debug)]
@@ -150,7 +138,7 @@ fn collect_outputs(module: &Module) -> Vec<OutputDecl> {
 fn state_sizes(module: &Module) -> BTreeMap<String, Dim> {
     let mut sizes: BTreeMap<String, Dim> = BTreeMap::new();
     let mut add = |name: &str, ty: &TensorType| {
-        let size = sizes.entry(name.to_owned()).or_insert(Dim::ZERO);
+        let size = sizes.entry(name.to_owned()).or_insert_with(|| ty.bytes());
         *size = Dim::max([size.clone(), ty.bytes()]);
     };
     for function in &module.functions {

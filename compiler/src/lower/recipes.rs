@@ -43,7 +43,8 @@ impl Recipes {
                 None => break,
             }
         }
-        let name = Template::new(&candidate).expect("a number behind a template leaves its placeholders as they are");
+        let name = Template::new(&candidate)
+            .expect("a number behind a template leaves its placeholders as they are");
         self.by_name.insert(candidate, self.recipes.len());
         self.recipes.push(Recipe { name, body });
         self.recipes.len() - 1
@@ -90,7 +91,8 @@ fn recipe_name(value_name: &str, sources: &[&Template], node: &mscc_ir::graph::N
     if let (NodeKind::Leaf(Leaf::Weight(template)), [_]) = (&node.kind, sources) {
         return template.clone();
     }
-    let mut prefix: Vec<&str> = sources.first().map_or(Vec::new(), |first| first.as_str().split('.').collect());
+    let mut prefix: Vec<&str> =
+        sources.first().map_or(Vec::new(), |first| first.as_str().split('.').collect());
     for source in sources {
         let same = prefix.iter().zip(source.as_str().split('.')).take_while(|(a, b)| **a == *b).count();
         prefix.truncate(same);

@@ -45,7 +45,7 @@ program {
 
 #[test]
 fn lowers_to_views_slots_and_recipes() {
-    let lowered = lower(&parse_module(MODULE).unwrap(), &CPU).unwrap();
+    let lowered = lower(&parse_module(MODULE).unwrap(), &Target::cpu()).unwrap();
     let layer = &lowered.variant.functions[1];
     let kernels: Vec<&str> = layer.launches.iter().map(|launch| launch.kernel.as_str()).collect();
     assert_eq!(kernels, ["matmul", "silu", "mul", "concat", "add", "cast"]);
@@ -54,7 +54,10 @@ fn lowers_to_views_slots_and_recipes() {
     assert_eq!(lowered.recipes[0].identity().map(|template| template.as_str()), Some("embed"));
     // The split is a view into the product.
     let half = &layer.launches[2].operands[1];
-    assert_eq!((half.layout.offset.to_string(), half.layout.strides[0].to_string()), ("4".into(), "8".into()));
+    assert_eq!(
+        (half.layout.offset.to_string(), half.layout.strides[0].to_string()),
+        ("4".into(), "8".into())
+    );
     // The old state is read by the launch that makes the new one, so the new one is copied over at the end … or the
     // slots differ.
     let (read, written) = (&layer.launches[4].operands[1], &layer.launches[4].results[0]);
@@ -67,10 +70,9 @@ fn lowers_to_views_slots_and_recipes() {
 
 #[test]
 fn an_op_without_a_kernel_is_an_error() {
-    let text = MODULE.replace("%s = silu %p", "%s0 = linear %p, %w0\n %s = silu %s0").replace(
-        "func @layer {",
-        "func @layer {\n  %w0 = weight \"w0\" : f32[4, 4]",
-    );
-    let error = lower(&parse_module(&text).unwrap(), &CPU).unwrap_err().to_string();
+    let text = MODULE
+        .replace("%s = silu %p", "%s0 = linear %p, %w0\n %s = silu %s0")
+        .replace("func @layer {", "func @layer {\n  %w0 = weight \"w0\" : f32[4, 4]");
+    let error = lower(&parse_module(&text).unwrap(), &Target::cpu()).unwrap_err().to_string();
     assert_eq!(error, "@layer, %s0: the target has no kernel for `linear` on (f32[T, 4], f32[4, 4])");
 }

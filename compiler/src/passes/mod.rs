@@ -1,5 +1,101 @@
-//! Passes over modules, each in its file.
+//! Passes over modules, each in its file, and the order in which they run.
 
+pub mod fuse;
 pub mod normalise;
-pub mod recut;
 pub mod rebuild;
+pub mod recut;
+pub mod weight_dtype;
+
+use std::str::FromStr;
+
+use mscc_ir::module::Module;
+use mscc_ir::verify::{VerifyError, verify};
+use mscc_patterns::Rule;
+
+use crate::egraph::Report;
+use crate::target::Target;
+
+/// A pass over modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// One spelling for what authors write in several; no dead code.
+    Normalise,
+    /// Cuts layers at the attention core.
+    Recut,
+    /// Normalises, then fuses by equality saturation.
+    Fuse,
+}
+
+impl Pass {
+    /// All passes, in the order in which a compilation runs them.
+    pub const ALL: [Pass; 3] = [Pass::Normalise, Pass::Recut, Pass::Fuse];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Normalise => "normalise",
+            Pass::Recut => "recut",
+            Pass::Fuse => "fuse",
+        }
+    }
+}
+
+/// A name that no pass has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown pass `{0}`: expected normalise, recut or fuse")]
+pub struct UnknownPass(String);
+
+impl FromStr for Pass {
+    type Err = UnknownPass;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Pass::ALL.into_iter().find(|pass| pass.name() == name).ok_or_else(|| UnknownPass(name.to_owned()))
+    }
+}
+
+/// A pass that broke the module: a bug of ours.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("pass `{}` broke the module: {}", .pass.name(), .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct BrokenPass {
+    /// The pass.
+    pub pass: Pass,
+    /// What the verifier says.
+    pub errors: Vec<VerifyError>,
+}
+
+/// Runs passes one after the other; what each makes is verified.
+///
+/// Errors: a pass that breaks a sound module.
+pub fn run(
+    module: &Module,
+    passes: &[Pass],
+    rules: &[Rule],
+    target: &Target,
+) -> Result<(Module, Vec<Report>), BrokenPass> {
+    let mut module = module.clone();
+    let mut reports = Vec::new();
+    for pass in passes {
+        module = match pass {
+            Pass::Normalise => normalise_all(&module),
+            Pass::Recut => recut::recut(&module),
+            Pass::Fuse => {
+                let (fused, of_fuse) = fuse::fuse(&normalise_all(&module), rules, target);
+                reports = of_fuse;
+                fused
+            }
+        };
+        let errors = verify(&module);
+        if !errors.is_empty() {
+            return Err(BrokenPass { pass: *pass, errors });
+        }
+    }
+    Ok((module, reports))
+}
+
+fn normalise_all(module: &Module) -> Module {
+    let mut normal = module.clone();
+    for function in &mut normal.functions {
+        *function = normalise::normalise(function);
+    }
+    normal
+}

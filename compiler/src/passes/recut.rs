@@ -12,10 +12,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use mscc_ir::Template;
 use mscc_ir::graph::{Graph, Leaf, NodeKind, Sink, Value};
 use mscc_ir::module::Module;
 use mscc_ir::ops::OpKind;
-use mscc_ir::Template;
 
 use super::rebuild::Rebuild;
 
@@ -237,7 +237,10 @@ impl Joiner<'_> {
         if !taken(name) {
             return name.to_owned();
         }
-        (1u32..).map(|k| format!("{name}_{k}")).find(|name| !taken(name)).expect("fewer functions than numbers")
+        (1u32..)
+            .map(|k| format!("{name}_{k}"))
+            .find(|name| !taken(name))
+            .expect("fewer functions than numbers")
     }
 }
 

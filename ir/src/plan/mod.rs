@@ -5,12 +5,14 @@
 //! for every plan that is run, whoever wrote it.
 
 pub mod container;
+mod print;
 mod validate;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use print::print_plan;
 pub use validate::{PlanError, validate};
 
 use crate::graph::{CacheRef, Graph};

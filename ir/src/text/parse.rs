@@ -67,13 +67,8 @@ impl<'a> Parser<'a> {
                         _ => self.lexer.word()?.to_owned(),
                     }
                 }
-                "symbol" => self.symbol()?,
-                "fact" => {
-                    let lesser = self.lexer.dim()?;
-                    self.lexer.expect("<=")?;
-                    let greater = self.lexer.dim()?;
-                    self.module.symbols.assume_le(lesser, greater);
-                }
+                "symbol" => self.list(Self::symbol)?,
+                "fact" => self.list(Self::fact)?,
                 "cache" => self.cache()?,
                 "func" => self.function(place)?,
                 "program" => self.program()?,
@@ -84,6 +79,23 @@ impl<'a> Parser<'a> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// One or more of what `item` reads, with commas between.
+    fn list(&mut self, item: fn(&mut Self) -> Result<(), ParseError>) -> Result<(), ParseError> {
+        item(self)?;
+        while self.lexer.eat(",") {
+            item(self)?;
+        }
+        Ok(())
+    }
+
+    fn fact(&mut self) -> Result<(), ParseError> {
+        let lesser = self.lexer.dim()?;
+        self.lexer.expect("<=")?;
+        let greater = self.lexer.dim()?;
+        self.module.symbols.assume_le(lesser, greater);
         Ok(())
     }
 

@@ -21,12 +21,12 @@ pub fn print_function(graph: &Graph) -> String {
 
 fn write_module(out: &mut String, module: &Module) -> fmt::Result {
     writeln!(out, "module {}", quote_unless_name(&module.name))?;
-    for (symbol, info) in module.symbols.iter() {
-        writeln!(out, "symbol {symbol} in {}..{} likely {}", info.min, info.max, info.likely)?;
-    }
-    for fact in module.symbols.facts() {
-        writeln!(out, "fact {} <= {}", fact.lesser, fact.greater)?;
-    }
+    let symbols = module.symbols.iter();
+    let symbols = symbols
+        .map(|(symbol, info)| format!("{symbol} in {}..{} likely {}", info.min, info.max, info.likely));
+    write_list(out, "symbol", symbols)?;
+    let facts = module.symbols.facts().iter();
+    write_list(out, "fact", facts.map(|fact| format!("{} <= {}", fact.lesser, fact.greater)))?;
     for group in &module.caches {
         write_cache(out, group)?;
     }
@@ -47,6 +47,24 @@ fn write_module(out: &mut String, module: &Module) -> fmt::Result {
     }
     Ok(())
 }
+
+/// `keyword a, b, ..` in as many lines as it takes.
+fn write_list(out: &mut String, keyword: &str, items: impl Iterator<Item = String>) -> fmt::Result {
+    let mut width = usize::MAX;
+    for item in items {
+        if width.saturating_add(item.len()) > LIST_WIDTH {
+            write!(out, "{}{keyword} {item}", if width == usize::MAX { "" } else { "\n" })?;
+            width = keyword.len() + 1 + item.len();
+        } else {
+            write!(out, ", {item}")?;
+            width += 2 + item.len();
+        }
+    }
+    if width == usize::MAX { Ok(()) } else { writeln!(out) }
+}
+
+/// Columns after which a list of declarations goes on in the next line.
+const LIST_WIDTH: usize = 108;
 
 fn write_cache(out: &mut String, group: &CacheGroup) -> fmt::Result {
     let kind = match group.kind {

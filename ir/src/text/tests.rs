@@ -3,9 +3,7 @@ mod random;
 use super::*;
 
 const TINY: &str = r#"module tiny
-symbol B in 1..4 likely 2
-symbol P_full in 1..64 likely 8
-symbol T in 1..64 likely 8
+symbol B in 1..4 likely 2, P_full in 1..64 likely 8, T in 1..64 likely 8
 fact B <= T
 cache full full block 16 layers [0..2] { k: bf16[2, 24], v: bf16[2, 24] }
 
@@ -38,7 +36,7 @@ fn prints_what_it_parses() {
 #[test]
 fn errors_name_the_place() {
     let error = |from: &str, to: &str| parse_module(&TINY.replacen(from, to, 1)).unwrap_err().to_string();
-    assert_eq!(error("rms_norm %hidden", "rms_nrom %hidden"), "line 13, column 11: unknown op `rms_nrom`");
+    assert_eq!(error("rms_norm %hidden", "rms_nrom %hidden"), "line 11, column 11: unknown op `rms_nrom`");
     assert!(error("%hidden_states, %weight {", "%hidden_states, %w {").contains("`%w` is not defined above"));
     assert!(error("sizes=[16, 32]", "sizes=[16, 16]").contains("the parts add up to 32"));
     assert!(error("eps=1e-6", "eps=1e-6, epsilon=1").contains("unknown attribute `epsilon`"));

@@ -1,0 +1,233 @@
+//! The whole way from a model directory to a plan.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mscc_checkpoint::{Checkpoint, CheckpointError};
+use mscc_ir::SymbolInfo;
+use mscc_ir::module::Module;
+use mscc_ir::plan::{
+    Mesh, Meta, Plan, PlanError, PlanLimits, Program, SamplingDefaults, TextAssets, WeightFile, Weights,
+    validate,
+};
+use mscc_models::hf::{GenerationConfig, HfConfig, ModelDir, ModelDirError};
+use mscc_models::{TraceError, TraceOptions, Traced};
+use mscc_patterns::{Rule, RuleError};
+
+use crate::egraph::{Outcome, Report};
+use crate::lower::{LowerError, lower};
+use crate::options::{OptionError, Options, Resolved};
+use crate::passes::weight_dtype::cast_weights;
+use crate::passes::{self, BrokenPass, Pass};
+use crate::target::Target;
+
+/// What a compilation made, stage by stage.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The plan.
+    pub plan: Plan,
+    /// The model as its author wrote it.
+    pub traced: Module,
+    /// The model after all passes.
+    pub fused: Module,
+    /// What fusion did, for each function.
+    pub reports: Vec<Report>,
+}
+
+/// Why a model cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// No model is named.
+    #[error("no model is given: name a directory or set `model` in model.yaml")]
+    NoModel,
+    /// An option that cannot be what it is.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The model's files cannot be read.
+    #[error(transparent)]
+    ModelDir(#[from] ModelDirError),
+    /// The model's config cannot be read.
+    #[error(transparent)]
+    Config(#[from] mscc_models::hf::ConfigError),
+    /// The model's weights cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A model directory without weights.
+    #[error("{}: there are no weights (*.safetensors); `--config-only` compiles without", .0.display())]
+    NoWeights(PathBuf),
+    /// The model cannot be traced.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// A rule that is wrong.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// A file that an option names.
+    #[error("option `{key}`: cannot read {}: {source}", .path.display())]
+    OptionFile {
+        /// The option.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A pass that broke the module: a bug.
+    #[error("{0}; this is a bug of mscc")]
+    Pass(#[from] BrokenPass),
+    /// The target lacks a kernel.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// The plan breaks a rule: a bug.
+    #[error("{0}; this is a bug of mscc")]
+    Plan(#[from] PlanError),
+}
+
+/// Compiles the model that the options name.
+///
+/// `config_only` leaves weights aside: the plan can be looked at, but not run. Reads headers of weight files, never
+/// their data.
+///
+/// Errors: options, model files or a config that make no sense or are not supported, each naming the place.
+pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, CompileError> {
+    let resolved = options.resolve()?;
+    let given = options.model.as_deref().ok_or(CompileError::NoModel)?;
+    let dir = ModelDir::open(given)?;
+    let config = dir.config()?;
+    let checkpoint = if config_only { None } else { Some(checkpoint(&dir, given)?) };
+    let target = Target::by_name(resolved.target).expect("`resolve` lets only known targets through");
+    let traced = trace(&config, checkpoint.as_ref(), &resolved)?;
+    let rules = mscc_patterns::builtin()?;
+    let (fused, reports) = optimise(&traced.module, &resolved, &rules, &target)?;
+    let lowered = lower(&fused, &target)?;
+    let text = text_assets(&dir, &config, options)?;
+    let vocab_size = lowered.outputs.iter().find(|output| output.name == "logits");
+    let vocab_size = vocab_size.and_then(|logits| logits.shape.last()?.as_const()).unwrap_or(0);
+    let plan = Plan {
+        meta: Meta {
+            model: model_name(given, &traced),
+            family: traced.family.clone(),
+            producer: format!("mscc {}", env!("CARGO_PKG_VERSION")),
+            target: target.name.to_owned(),
+            compute_dtype: resolved.compute_dtype,
+            mesh: Mesh { size: 1, rank: 0 },
+            limits: PlanLimits {
+                max_model_len: traced.limits.max_model_len,
+                max_num_seqs: traced.limits.max_num_seqs,
+                max_num_batched_tokens: traced.limits.max_num_batched_tokens,
+                vocab_size: u32::try_from(vocab_size).unwrap_or(0),
+            },
+            warnings: traced.warnings.iter().map(ToString::to_string).collect(),
+            rewrites: rewrites(&reports),
+        },
+        symbols: symbols(&fused),
+        inputs: lowered.inputs,
+        outputs: lowered.outputs,
+        caches: fused.caches.clone(),
+        weights: Weights {
+            dir: dir.dir().map_or(String::new(), path_text),
+            files: checkpoint.as_ref().map_or(Vec::new(), weight_files),
+            recipes: lowered.recipes,
+        },
+        programs: vec![Program { name: "main".to_owned(), variants: vec![lowered.variant] }],
+        text,
+    };
+    validate(&plan)?;
+    Ok(Compiled { plan, traced: traced.module, fused, reports })
+}
+
+fn checkpoint(dir: &ModelDir, given: &Path) -> Result<Checkpoint, CompileError> {
+    dir.checkpoint()?.ok_or_else(|| CompileError::NoWeights(given.to_owned()))
+}
+
+fn trace(
+    config: &HfConfig,
+    checkpoint: Option<&Checkpoint>,
+    resolved: &Resolved,
+) -> Result<Traced, CompileError> {
+    let options = TraceOptions {
+        compute_dtype: resolved.compute_dtype,
+        max_model_len: resolved.max_model_len,
+        max_num_seqs: resolved.max_num_seqs,
+        max_num_batched_tokens: resolved.max_num_batched_tokens,
+        block_size: resolved.block_size,
+        strict: false,
+    };
+    Ok(mscc_models::trace(config, checkpoint, &options)?)
+}
+
+fn optimise(
+    traced: &Module,
+    resolved: &Resolved,
+    rules: &[Rule],
+    target: &Target,
+) -> Result<(Module, Vec<Report>), CompileError> {
+    let cast = resolved.dtype.map(|dtype| cast_weights(traced, dtype));
+    Ok(passes::run(cast.as_ref().unwrap_or(traced), &Pass::ALL, rules, target)?)
+}
+
+/// The directory's name, or the family's where that says nothing.
+fn model_name(given: &Path, traced: &Traced) -> String {
+    let dir = if given.is_dir() { given.file_name() } else { given.file_stem() };
+    match dir.map(|name| name.to_string_lossy()) {
+        Some(name) if name != "config" => name.into_owned(),
+        _ => traced.module.name.clone(),
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn symbols(module: &Module) -> Vec<(String, SymbolInfo)> {
+    module.symbols.iter().map(|(symbol, info)| (symbol.name().to_owned(), *info)).collect()
+}
+
+fn weight_files(checkpoint: &Checkpoint) -> Vec<WeightFile> {
+    let file = |record: &mscc_checkpoint::FileRecord| WeightFile {
+        name: record.name.clone(),
+        len: record.len,
+        header_hash: record.header_hash,
+    };
+    checkpoint.files().iter().map(file).collect()
+}
+
+/// How often each rule's form was chosen, over all functions.
+fn rewrites(reports: &[Report]) -> Vec<(String, u32)> {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for rule in reports.iter().flat_map(|report| &report.rules) {
+        let fired = rule.events.iter().filter(|event| matches!(event.outcome, Outcome::Fired { .. })).count();
+        *counts.entry(&rule.rule).or_default() += fired as u32;
+    }
+    counts.into_iter().filter(|(_, count)| *count > 0).map(|(rule, count)| (rule.to_owned(), count)).collect()
+}
+
+fn text_assets(dir: &ModelDir, config: &HfConfig, options: &Options) -> Result<TextAssets, CompileError> {
+    let generation: GenerationConfig = dir.generation_config(config)?;
+    let chat_template = match &options.chat_template {
+        None => None,
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|source| CompileError::OptionFile {
+            key: "chat_template",
+            path: path.clone(),
+            source,
+        })?),
+    };
+    let tokenizer_dir = match &options.tokenizer {
+        Some(path) => Some(path_text(path)),
+        None => dir.tokenizer_path().and(dir.dir()).map(path_text),
+    };
+    Ok(TextAssets {
+        tokenizer_dir,
+        chat_template,
+        eos_token_ids: generation.eos_token_ids,
+        bos_token_id: generation.bos_token_id,
+        sampling: SamplingDefaults {
+            do_sample: generation.do_sample,
+            temperature: generation.temperature.map(|value| value as f32),
+            top_k: generation.top_k.and_then(|value| u32::try_from(value).ok()),
+            top_p: generation.top_p.map(|value| value as f32),
+            min_p: generation.min_p.map(|value| value as f32),
+            repetition_penalty: generation.repetition_penalty.map(|value| value as f32),
+        },
+    })
+}

@@ -1,0 +1,178 @@
+//! What a user can say about a compilation: the keys of model.yaml, which are the flags of `mscc compile` too.
+
+use std::path::PathBuf;
+
+use mscc_ir::DType;
+use serde::{Deserialize, Serialize};
+
+/// Options of a compilation; all but the model have defaults.
+///
+/// | key                      | default                               |
+/// |--------------------------|---------------------------------------|
+/// | `model`                  | required; also `pretrained_model_dir` |
+/// | `target`                 | `cpu`                                 |
+/// | `dtype`                  | `auto`: weights as they are stored    |
+/// | `compute_dtype`          | `bfloat16`                            |
+/// | `max_model_len`          | the model's own limit                 |
+/// | `max_num_seqs`           | 64                                    |
+/// | `max_num_batched_tokens` | 2048                                  |
+/// | `block_size`             | 16                                    |
+/// | `tokenizer`              | the model's directory                 |
+/// | `chat_template`          | the model's own                       |
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Directory in Hugging Face's layout, or a lone config.json.
+    #[serde(alias = "pretrained_model_dir")]
+    pub model: Option<PathBuf>,
+    /// Device the plan is for.
+    pub target: Option<String>,
+    /// Element type of weights on the device.
+    pub dtype: Option<String>,
+    /// Element type of activations: `float32` or `bfloat16`.
+    pub compute_dtype: Option<String>,
+    /// Longest sequence, in tokens.
+    pub max_model_len: Option<u32>,
+    /// Most sequences in a step.
+    pub max_num_seqs: Option<u32>,
+    /// Most new tokens in a step.
+    pub max_num_batched_tokens: Option<u32>,
+    /// Tokens of a cache page.
+    pub block_size: Option<u32>,
+    /// Directory with tokenizer files.
+    pub tokenizer: Option<PathBuf>,
+    /// File with a chat template.
+    pub chat_template: Option<PathBuf>,
+}
+
+/// An option that cannot be what it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("option `{key}`: expected {expected}, found `{found}`")]
+pub struct OptionError {
+    /// Its key.
+    pub key: &'static str,
+    /// What it should be.
+    pub expected: String,
+    /// What it is.
+    pub found: String,
+}
+
+/// Options with defaults filled in and values checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Device the plan is for.
+    pub target: &'static str,
+    /// Element type of weights on the device; `None` keeps what is stored.
+    pub dtype: Option<DType>,
+    /// Element type of activations.
+    pub compute_dtype: DType,
+    /// Longest sequence; `None` for the model's own limit.
+    pub max_model_len: Option<u32>,
+    /// Most sequences in a step.
+    pub max_num_seqs: u32,
+    /// Most new tokens in a step.
+    pub max_num_batched_tokens: u32,
+    /// Tokens of a cache page.
+    pub block_size: u32,
+}
+
+impl Options {
+    /// These options, with those of `over` in place of what it gives.
+    pub fn overridden_by(self, over: Options) -> Options {
+        Options {
+            model: over.model.or(self.model),
+            target: over.target.or(self.target),
+            dtype: over.dtype.or(self.dtype),
+            compute_dtype: over.compute_dtype.or(self.compute_dtype),
+            max_model_len: over.max_model_len.or(self.max_model_len),
+            max_num_seqs: over.max_num_seqs.or(self.max_num_seqs),
+            max_num_batched_tokens: over.max_num_batched_tokens.or(self.max_num_batched_tokens),
+            block_size: over.block_size.or(self.block_size),
+            tokenizer: over.tokenizer.or(self.tokenizer),
+            chat_template: over.chat_template.or(self.chat_template),
+        }
+    }
+
+    /// Checks values and fills in defaults.
+    ///
+    /// Errors: a value that is unknown or out of range.
+    pub fn resolve(&self) -> Result<Resolved, OptionError> {
+        let target = match self.target.as_deref() {
+            None | Some("cpu") => "cpu",
+            Some(other) => return Err(bad("target", "cpu", other)),
+        };
+        let dtype = float_type("dtype", self.dtype.as_deref(), "auto, float32, float16 or bfloat16")?;
+        let compute = self.compute_dtype.as_deref().filter(|name| *name != "auto");
+        let compute_dtype = match float_type("compute_dtype", compute, "float32 or bfloat16")? {
+            None => DType::BF16,
+            Some(dtype @ (DType::F32 | DType::BF16)) => dtype,
+            Some(other) => return Err(bad("compute_dtype", "float32 or bfloat16", other.name())),
+        };
+        let max_num_batched_tokens = self.max_num_batched_tokens.unwrap_or(2048);
+        let resolved = Resolved {
+            target,
+            dtype,
+            compute_dtype,
+            max_model_len: self.max_model_len,
+            max_num_seqs: self.max_num_seqs.unwrap_or(64.min(max_num_batched_tokens.max(1))),
+            max_num_batched_tokens,
+            block_size: self.block_size.unwrap_or(16),
+        };
+        in_range("max_model_len", resolved.max_model_len.unwrap_or(1), 1 << 26)?;
+        in_range("max_num_batched_tokens", max_num_batched_tokens, 1 << 22)?;
+        in_range("max_num_seqs", resolved.max_num_seqs, max_num_batched_tokens)?;
+        in_range("block_size", resolved.block_size, 1 << 16)?;
+        Ok(resolved)
+    }
+}
+
+fn bad(key: &'static str, expected: &str, found: &str) -> OptionError {
+    OptionError { key, expected: expected.to_owned(), found: found.to_owned() }
+}
+
+fn in_range(key: &'static str, value: u32, max: u32) -> Result<(), OptionError> {
+    if (1..=max).contains(&value) {
+        return Ok(());
+    }
+    let expected = match key {
+        "max_num_seqs" => format!("1 to max_num_batched_tokens ({max})"),
+        _ => format!("1 to {max}"),
+    };
+    Err(OptionError { key, expected, found: value.to_string() })
+}
+
+fn float_type(key: &'static str, name: Option<&str>, expected: &str) -> Result<Option<DType>, OptionError> {
+    match name {
+        None | Some("auto") => Ok(None),
+        Some("float32" | "fp32" | "f32") => Ok(Some(DType::F32)),
+        Some("float16" | "half" | "fp16" | "f16") => Ok(Some(DType::F16)),
+        Some("bfloat16" | "bf16") => Ok(Some(DType::BF16)),
+        Some(other) => Err(bad(key, expected, other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = Options { block_size: Some(8), dtype: Some("bf16".into()), ..Options::default() };
+        let flags = Options { block_size: Some(32), ..Options::default() };
+        let both = file.overridden_by(flags).resolve().unwrap();
+        assert_eq!((both.block_size, both.dtype), (32, Some(DType::BF16)));
+    }
+
+    #[test]
+    fn bad_values_name_the_key() {
+        let error = |options: Options| options.resolve().unwrap_err().to_string();
+        let text = error(Options { target: Some("tpu".into()), ..Options::default() });
+        assert_eq!(text, "option `target`: expected cpu, found `tpu`");
+        let text = error(Options { compute_dtype: Some("float16".into()), ..Options::default() });
+        assert_eq!(text, "option `compute_dtype`: expected float32 or bfloat16, found `f16`");
+        let text =
+            error(Options { max_num_seqs: Some(9), max_num_batched_tokens: Some(8), ..Options::default() });
+        assert!(text.contains("1 to max_num_batched_tokens (8)"), "{text}");
+        assert!(error(Options { block_size: Some(0), ..Options::default() }).contains("block_size"));
+    }
+}
