@@ -85,7 +85,7 @@ impl Analysis<ENode> for Types {
             Head::Proj(index) => {
                 let tuple = &egraph[node.args[0]].data;
                 let types = tuple.types.get(*index as usize).cloned().into_iter().collect();
-                ClassData { writes: tuple.writes, ..data(types, tuple.weight_only) }
+                ClassData { writes: tuple.writes && *index == 0, ..data(types, tuple.weight_only) }
             }
             Head::Root => data(SmallVec::new(), false),
         }

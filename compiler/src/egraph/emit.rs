@@ -28,6 +28,11 @@ pub(super) fn emit(
             .flat_map(|(_, node)| node.results.iter().map(|result| result.name.as_str()))
             .collect(),
     };
+    for class in order(space, selection).ok_or("a value needs itself")? {
+        if space.classes[class].writes && !writes(space, selection, class) {
+            return Err(format!("`{}` lost its effect", space.classes[class].name));
+        }
+    }
     for class in emitter.schedule()? {
         emitter.node(class)?;
     }
@@ -125,10 +130,6 @@ impl Emitter<'_> {
                 self.graph.leaf(leaf.clone(), name, ty.clone()).node
             }
             Head::Op(op) => {
-                let writes = op.kind().effect() == Effect::Writes;
-                if space.classes[class].writes && !writes {
-                    return Err(format!("`{}` lost its effect", space.classes[class].name));
-                }
                 let operands = node.args.iter().map(|arg| emitted(space, selection, &self.nodes, *arg));
                 let operands: Vec<Value> = operands.collect::<Result<_, _>>()?;
                 let names = self.names(class);
@@ -160,12 +161,14 @@ impl Emitter<'_> {
         let given = chosen(self.space, self.selection, class).from.original;
         let given = given.map(|node| &self.given.node(NodeId(node)).results);
         let result = |index: u32| {
-            let is_this =
-                |(nth, value, form): &&(u32, usize, u32)| *nth == index && self.selection[*value] == *form;
-            match (data.results.iter().find(is_this), given.and_then(|results| results.get(index as usize))) {
-                (Some((_, value, _)), _) => self.name(&self.space.classes[*value]),
-                (None, Some(result)) => result.name.clone(),
-                (None, None) => self.new_name(&format!("{}.{index}", data.name)),
+            let is_chosen = |(_, value, form): &&(u32, usize, u32)| self.selection[*value] == *form;
+            let mut takers = data.results.iter().filter(|(nth, ..)| *nth == index).peekable();
+            let given = given.and_then(|results| results.get(index as usize));
+            match (takers.peek().is_some(), takers.find(is_chosen), given) {
+                (_, Some((_, value, _)), _) => self.name(&self.space.classes[*value]),
+                (false, None, Some(unused)) => unused.name.clone(),
+                // The value is made otherwise, and has its name there.
+                _ => self.new_name(&format!("{}.{index}", data.name)),
             }
         };
         (0..data.types.len() as u32).map(result).collect()
@@ -185,6 +188,15 @@ impl Emitter<'_> {
             suffix += 1;
         }
         candidate
+    }
+}
+
+/// Whether the chosen form of a class writes memory that outlives the step.
+fn writes(space: &Space, selection: &Selection, class: usize) -> bool {
+    let (maker, index) = maker(space, selection, class);
+    match &chosen(space, selection, maker).head {
+        Head::Op(op) => op.kind().effect() == Effect::Writes && index == 0,
+        Head::Leaf(_) | Head::Proj(_) | Head::Root => false,
     }
 }
 

@@ -29,6 +29,23 @@ pub(super) struct Match<'r> {
 /// A match and the others of the very same nodes, operands of commutative ops changed about. At most one is needed.
 pub(super) type Site<'r> = Vec<Match<'r>>;
 
+/// What siblings have in common: births of the classes and attributes that their variables without star stand for.
+type Agreed = (Vec<u32>, Vec<Option<Attr>>);
+
+/// A class whose op is that of a rule's first clause, but where the rule does not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Miss {
+    pub anchor: Id,
+    /// How many nodes the attempt that came furthest had matched.
+    depth: usize,
+    /// The class that it met then.
+    pub class: Id,
+    /// What the pattern wants there.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
 /// Looks for one rule's left side.
 pub(super) struct Matcher<'a, 'r> {
     pub classes: &'a Classes,
@@ -37,9 +54,16 @@ pub(super) struct Matcher<'a, 'r> {
     pub num_original: u32,
     /// How many more partial matches may be tried.
     pub budget: usize,
+    /// Where the rule fails behind its first op, oldest first; siblings have none.
+    pub misses: Vec<Miss>,
+    deepest: Option<Miss>,
 }
 
-impl<'r> Matcher<'_, 'r> {
+impl<'a, 'r> Matcher<'a, 'r> {
+    pub fn new(classes: &'a Classes, rule: &'r Rule, num_original: u32, budget: usize) -> Self {
+        Matcher { classes, rule, num_original, budget, misses: Vec::new(), deepest: None }
+    }
+
     /// All sites, oldest first. A `budget` of 0 afterwards says that there may be more.
     pub fn sites(&mut self) -> Vec<Site<'r>> {
         match &self.rule.shape {
@@ -51,6 +75,7 @@ impl<'r> Matcher<'_, 'r> {
     fn trees(&mut self) -> Vec<Site<'r>> {
         let mut sites = Vec::new();
         for anchor in self.anchors() {
+            self.deepest = None;
             let mut matches = self.clause(0, anchor, Match::default());
             for (index, clause) in self.rule.matches.iter().enumerate().skip(1) {
                 let mut longer = Vec::new();
@@ -61,6 +86,9 @@ impl<'r> Matcher<'_, 'r> {
                     }
                 }
                 matches = longer;
+            }
+            if matches.is_empty() {
+                self.misses.extend(self.deepest.take().map(|miss| Miss { anchor, ..miss }));
             }
             let first = sites.len();
             for found in matches {
@@ -75,7 +103,7 @@ impl<'r> Matcher<'_, 'r> {
 
     /// One match for each group of siblings, with a value for each of them.
     fn siblings(&mut self, shared: &'r str) -> Vec<Match<'r>> {
-        let mut groups: BTreeMap<(Vec<u32>, Vec<Option<Attr>>), Vec<Match<'r>>> = BTreeMap::new();
+        let mut groups: BTreeMap<Agreed, Vec<Match<'r>>> = BTreeMap::new();
         for anchor in self.anchors() {
             if self.classes[anchor].data.born >= self.num_original {
                 continue; // made by a rule: merging what was merged would never end
@@ -141,13 +169,20 @@ impl<'r> Matcher<'_, 'r> {
     fn term(&mut self, term: &'r Term, class: Id, partial: &Match<'r>) -> Vec<Match<'r>> {
         let mut found = Vec::new();
         let classes = self.classes;
+        if !classes[class].nodes.iter().any(|node| node.op_of(term.op).is_some()) {
+            self.miss(partial, class, term.op.name(), &|| heads(classes, class));
+        }
         for node in &classes[class].nodes {
             let Some(op) = node.op_of(term.op) else { continue };
             if node.args.len() != term.args.len() {
+                let expected = format!("{} of {} operands", term.op.name(), term.args.len());
+                self.miss(partial, class, &expected, &|| format!("one of {}", node.args.len()));
                 continue;
             }
             let mut partial = partial.clone();
-            if !bind_attrs(&mut partial, &term.attrs, op) {
+            if let Err(attr) = bind_attrs(&mut partial, &term.attrs, op) {
+                let expected = format!("{} with another `{attr}`", term.op.name());
+                self.miss(&partial, class, &expected, &|| attr_text(op, attr));
                 continue;
             }
             partial.nodes.push((class, node.clone()));
@@ -159,6 +194,15 @@ impl<'r> Matcher<'_, 'r> {
             }
         }
         found
+    }
+
+    /// Remembers where an attempt ended, if none came further.
+    fn miss(&mut self, partial: &Match<'_>, class: Id, expected: &str, found: &dyn Fn() -> String) {
+        let depth = partial.nodes.len();
+        if self.deepest.as_ref().is_none_or(|deepest| deepest.depth < depth) {
+            self.deepest =
+                Some(Miss { anchor: class, depth, class, expected: expected.to_owned(), found: found() });
+        }
     }
 
     fn operands(&mut self, args: &'r [Arg], classes: &[Id], partial: Match<'r>) -> Vec<Match<'r>> {
@@ -201,23 +245,50 @@ fn bind<'r>(mut partial: Match<'r>, name: &'r str, class: Id) -> Option<Match<'r
 }
 
 /// Holds the op's attributes against the pattern; those not written must be at their default, which the op leaves
-/// out.
-fn bind_attrs<'r>(partial: &mut Match<'r>, terms: &'r [(String, AttrTerm)], op: &Op) -> bool {
+/// out. The error is the first that differs.
+fn bind_attrs<'r>(partial: &mut Match<'r>, terms: &'r [(String, AttrTerm)], op: &Op) -> Result<(), &'r str> {
     let attrs = op.attrs();
-    if attrs.iter().any(|(name, _)| !terms.iter().any(|(written, _)| written == name)) {
-        return false;
-    }
-    terms.iter().all(|(name, term)| {
+    for (name, term) in terms {
         let found = attrs.iter().find(|(other, _)| other == name).map(|(_, attr)| attr);
-        match term {
+        let fits = match term {
             AttrTerm::Value(value) => same_attr(value, found),
             AttrTerm::Var(var) => {
                 let bound = partial.attrs.entry(var).or_insert_with(|| found.cloned());
                 bound.as_ref() == found
             }
             AttrTerm::Sizes(..) => false,
+        };
+        if !fits {
+            return Err(name);
         }
-    })
+    }
+    match attrs.iter().find(|(name, _)| !terms.iter().any(|(written, _)| written == name)) {
+        Some((name, _)) => Err(name),
+        None => Ok(()),
+    }
+}
+
+/// How a class is computed, for people.
+fn heads(classes: &Classes, class: Id) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for node in &classes[class].nodes {
+        let head = match &node.head {
+            Head::Leaf(_) => "a leaf".to_owned(),
+            Head::Op(op) => op.kind().name().to_owned(),
+            Head::Proj(index) => format!("result {index} of {}", heads(classes, node.args[0])),
+            Head::Root => continue,
+        };
+        if !all.contains(&head) {
+            all.push(head);
+        }
+    }
+    all.join(" or ")
+}
+
+fn attr_text(op: &Op, name: &str) -> String {
+    let attrs = op.attrs();
+    let attr = attrs.iter().find(|(other, _)| *other == name);
+    attr.map_or(format!("{name} at its default"), |(name, attr)| format!("{name}={attr}"))
 }
 
 /// Whether the value written in a rule is that of an op, which leaves out what is at its default.

@@ -115,7 +115,11 @@ fn extract_by(
                 }
             }
             for rule in &mut report.rules {
-                rule.events.sort_by_key(|event| matches!(event.outcome, Outcome::Refused(_)));
+                rule.events.sort_by_key(|event| match event.outcome {
+                    Outcome::Fired { .. } | Outcome::NotChosen(_) => 0,
+                    Outcome::Refused(_) => 1,
+                    Outcome::NearMiss { .. } => 2,
+                });
             }
             Extraction { graph, report }
         }
@@ -149,7 +153,7 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
         for (class, old, _) in &applied.roots {
             other[*class] = *old;
         }
-        // Where nothing else than the new form is free of cycles, it saves what the whole function saves.
+        // What else was chosen may be built on the new form, so that the old one alone makes no graph.
         let (saved_ps, saved_launches) = pricer.price(&other).map_or((0, 0), |price| difference(&price));
         return Outcome::Fired { saved_ps, saved_launches };
     }

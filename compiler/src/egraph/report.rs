@@ -31,7 +31,7 @@ pub struct Report {
 pub struct RuleReport {
     /// Its name.
     pub rule: String,
-    /// What happened at each of its matches, in order of the values matched.
+    /// What happened at each of its matches: those that hold, then those refused, then near misses.
     pub events: Vec<Event>,
 }
 
@@ -60,6 +60,15 @@ pub enum Outcome {
     NotChosen(Why),
     /// It was not made.
     Refused(Refusal),
+    /// The rule matches the op that makes the value, but not what that op reads.
+    NearMiss {
+        /// Where the attempt that came furthest ended.
+        value: String,
+        /// What the rule wants there.
+        expected: String,
+        /// What makes that value.
+        found: String,
+    },
 }
 
 /// Why a form was not chosen.
@@ -176,6 +185,9 @@ impl fmt::Display for Outcome {
             Outcome::NotChosen(Why::Unused) => f.write_str("not chosen, its values are not needed"),
             Outcome::NotChosen(Why::Cyclic) => f.write_str("not chosen, it would need its own result"),
             Outcome::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Outcome::NearMiss { value, expected, found } => {
+                write!(f, "near miss: `{value}` is not {expected} but {found}")
+            }
         }
     }
 }
@@ -201,7 +213,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {}", rule.rule)?;
             for event in &rule.events {
                 writeln!(f, "    {}: {}", event.at.join(", "), event.outcome)?;
-                if event.replaced != event.at {
+                if event.replaced.len() > event.at.len() {
                     writeln!(f, "      from {}", event.replaced.join(", "))?;
                 }
             }

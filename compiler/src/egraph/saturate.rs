@@ -65,13 +65,17 @@ pub fn saturate(graph: &Graph, symbols: &SymbolTable, rules: &[Rule], target: &d
             None
         }
     };
-    let report = |rule: &&Rule| RuleReport {
-        rule: rule.name.clone(),
-        events: stage.refused.remove(&rule.name).unwrap_or_default(),
+    let report = |rule: &&Rule| {
+        let refused = stage.refused.remove(&rule.name).into_iter();
+        let missed = stage.missed.remove(&rule.name).into_iter();
+        RuleReport { rule: rule.name.clone(), events: refused.chain(missed).flatten().collect() }
     };
     let refusals = rules.iter().map(report).collect();
     Saturated { graph: graph.clone(), symbols: symbols.clone(), space, refusals, diagnostics, growth }
 }
+
+/// A site with the nodes of the function that it stands for.
+type Found<'r> = (Site<'r>, BTreeSet<u32>);
 
 struct Stage<'a> {
     classes: Classes,
@@ -85,6 +89,8 @@ struct Stage<'a> {
     applications: Vec<Application>,
     /// By rule.
     refused: BTreeMap<String, Vec<Event>>,
+    /// By rule, of its last round.
+    missed: BTreeMap<String, Vec<Event>>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -100,6 +106,7 @@ impl<'a> Stage<'a> {
             max_nodes: 0,
             applications: Vec::new(),
             refused: BTreeMap::new(),
+            missed: BTreeMap::new(),
             diagnostics: Vec::new(),
         };
         for (id, node) in graph.nodes() {
@@ -162,7 +169,7 @@ impl<'a> Stage<'a> {
             }
             rounds += 1;
             // All rules see the same e-graph, so that their order does not matter for what they find.
-            let found: Vec<(&Rule, Vec<(Site<'_>, BTreeSet<u32>)>)> =
+            let found: Vec<(&Rule, Vec<Found<'_>>)> =
                 rules.iter().map(|rule| (*rule, self.find(rule))).collect();
             let mut changed = false;
             for (rule, sites) in found {
@@ -191,11 +198,22 @@ impl<'a> Stage<'a> {
         rounds
     }
 
-    /// A rule's sites, each with the nodes of the function that it stands for.
-    fn find<'r>(&mut self, rule: &'r Rule) -> Vec<(Site<'r>, BTreeSet<u32>)> {
+    /// A rule's sites.
+    fn find<'r>(&mut self, rule: &'r Rule) -> Vec<Found<'r>> {
         let budget = MATCHES_PER_NODE * self.classes.total_size();
-        let mut matcher = Matcher { classes: &self.classes, rule, num_original: self.num_original, budget };
+        let mut matcher = Matcher::new(&self.classes, rule, self.num_original, budget);
         let sites = matcher.sites();
+        let name = |id: Id| self.provenance.name(&self.classes, id).to_owned();
+        let missed = std::mem::take(&mut matcher.misses).into_iter().map(|miss| Event {
+            at: vec![name(miss.anchor)],
+            replaced: Vec::new(),
+            outcome: Outcome::NearMiss {
+                value: name(miss.class),
+                expected: miss.expected,
+                found: miss.found,
+            },
+        });
+        self.missed.insert(rule.name.clone(), missed.collect());
         if matcher.budget == 0 {
             let diagnostic = Diagnostic::Matches(rule.name.clone());
             if !self.diagnostics.contains(&diagnostic) {
@@ -262,7 +280,8 @@ impl<'a> Stage<'a> {
     fn names(&self, rule: &Rule, found: &Match<'_>) -> (Vec<String>, Vec<String>) {
         let name = |id: &Id| self.provenance.name(&self.classes, *id).to_owned();
         let roots = rule.equals.iter().filter_map(|(left, _)| found.values.get(left.name.as_str()));
-        let at = roots.flatten().map(name).collect();
+        let mut at: Vec<String> = roots.flatten().map(name).collect();
+        at.dedup();
         (at, found.nodes.iter().map(|(id, _)| name(id)).collect())
     }
 }
