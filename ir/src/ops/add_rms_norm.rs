@@ -10,7 +10,7 @@ use crate::{Dim, TensorType};
 /// | value    | shape   | dtype     |                                    |
 /// |----------|---------|-----------|------------------------------------|
 /// | `x`, `r` | [.., D] | any float | hidden states and residual         |
-/// | `weight` | [D]     | any float |                                    |
+/// | `weight` | \[D\]     | any float |                                    |
 /// | -> `y`   | [.., D] | as `x`    | normalised `h`; statistics in f32  |
 /// | -> `h`   | [.., D] | as `x`    | `x + r`, rounded once              |
 ///

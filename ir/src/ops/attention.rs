@@ -14,7 +14,7 @@ use crate::{DType, Dim, TensorType};
 /// | `v_cache`     | [P, block, K, Dv] | as `k_cache` |                                                 |
 /// | `block_table` | [B, M]            | i32       | pages of each sequence; those past its end ignored |
 /// | `query_start` | [B+1]             | i32       | where each sequence's new tokens start             |
-/// | `context_len` | [B]               | i32       | tokens of each sequence including the new          |
+/// | `context_len` | \[B\]               | i32       | tokens of each sequence including the new          |
 /// | -> `y`        | [T, N, Dv]        | as `q`    |                                                    |
 ///
 /// Scores are `q·k * scale`, with `soft_cap` c then `c * tanh(score / c)`; softmax in f32 over keys j ≤ i, and

@@ -11,7 +11,7 @@ use crate::{DType, Dim, TensorType};
 /// |----------------|--------------------|------------|-------------------------------------------|
 /// | `cache`        | [P, block, ..S]    | any float  | pages                                     |
 /// | `rows`         | [T, ..S]           | as `cache` |                                           |
-/// | `slot_mapping` | [T]                | i32        | page * block + offset; negative: not kept |
+/// | `slot_mapping` | \[T\]                | i32        | page * block + offset; negative: not kept |
 /// | -> `cache`     | [P, block, ..S]    | as `cache` | the same memory                           |
 ///
 /// Errors: the rows do not fit the cache.

@@ -12,7 +12,7 @@ use crate::{DType, Dim, TensorType};
 /// |----------|---------|-----------|------------------------|
 /// | `x`      | [.., K] | any float |                        |
 /// | `weight` | [N, K]  | any float |                        |
-/// | `bias?`  | [N]     | any float |                        |
+/// | `bias?`  | \[N\]     | any float |                        |
 /// | -> `y`   | [.., N] | `dtype`   | by default as `x`; accumulated in f32 |
 ///
 /// Exists in traces only: normalisation turns it into `matmul` and `add`.

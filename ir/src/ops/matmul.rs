@@ -12,7 +12,7 @@ use crate::{DType, Dim, TensorType};
 /// | `a`     | [.., M, K]                   | any float | one axis will do if `b` has two   |
 /// | `b`     | [K, N], [N, K] if `trans_b`  | any float | shared by all leading axes, or    |
 /// |         | [.., K, N], [.., N, K]       |           | with `a`'s leading axes           |
-/// | `bias?` | [N]                          | any float |                                   |
+/// | `bias?` | \[N\]                          | any float |                                   |
 /// | -> `y`  | [.., M, N]                   | `dtype`   | by default as `a`                 |
 ///
 /// Errors: `K` or the leading axes differ; `bias` is not `[N]`.

@@ -1,6 +1,6 @@
 //! The ops: each defined once, in a file of its own; everything else asks the definition.
 //!
-//! To add an op, write its file and one line in [`define_ops!`] below. Printing, parsing, verification, the
+//! To add an op, write its file and one line in `define_ops!` below. Printing, parsing, verification, the
 //! e-graph's language, the interpreter and the cost model follow from the definition.
 
 mod check;

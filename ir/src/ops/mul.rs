@@ -10,7 +10,7 @@ use crate::reference::{self, Tensor};
 /// | value | shape | dtype |                                         |
 /// |-------|-------|-------|-----------------------------------------|
 /// | `a`   | [.., S] | any float |                                   |
-/// | `b`   | [S]   | as `a`  | or the other way round                 |
+/// | `b`   | \[S\]   | as `a`  | or the other way round                 |
 /// | -> `y` | [.., S] | as `a` |                                      |
 ///
 /// Errors: dtypes differ; neither shape is a suffix of the other.

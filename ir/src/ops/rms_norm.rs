@@ -10,7 +10,7 @@ use crate::{Dim, TensorType};
 /// | value    | shape   | dtype     |                      |
 /// |----------|---------|-----------|----------------------|
 /// | `x`      | [.., D] | any float |                      |
-/// | `weight` | [D]     | any float |                      |
+/// | `weight` | \[D\]     | any float |                      |
 /// | -> `y`   | [.., D] | as `x`    | statistics in f32    |
 ///
 /// Errors: `weight` is not `[D]`; `eps` negative.

@@ -9,7 +9,7 @@ use crate::{DType, Dim, TensorType};
 ///
 /// | value         | shape    | dtype |                                      |
 /// |---------------|----------|-------|--------------------------------------|
-/// | `positions`   | [T]      | i32   | not negative                         |
+/// | `positions`   | \[T\]      | i32   | not negative                         |
 /// | `frequencies` | [R/2]    | f32   | radians a position                   |
 /// | -> `cos`, `sin` | [T, R/2] | f32 | of the angle rounded to f32          |
 ///
