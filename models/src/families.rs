@@ -47,3 +47,16 @@ pub fn find(config: &HfConfig) -> Result<&'static Family, TraceError> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_for_their_model_type() {
+        for ((file, _), family) in FILES.iter().zip(builtin()) {
+            assert_eq!(*file, format!("families/{}.yaml", family.model_type));
+        }
+        assert!(FILES.is_sorted());
+    }
+}

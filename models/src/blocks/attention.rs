@@ -27,7 +27,6 @@ use crate::trace::{Scope, TraceError};
 /// Source: HF `modeling_llama.py`, `modeling_qwen3.py`.
 pub static BLOCK: Block = Block {
     name: "attention",
-    about: "causal self-attention with grouped heads and rotary positions",
     interface: Interface::Hidden,
     params: &[
         Param::required("num_attention_heads", ParamKind::Size),

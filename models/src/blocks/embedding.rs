@@ -13,7 +13,6 @@ use crate::trace::{Scope, TraceError};
 /// | `weight` | [num_embeddings, embedding_dim]   |
 pub static BLOCK: Block = Block {
     name: "embedding",
-    about: "rows of a table for token ids",
     interface: Interface::Tokens,
     params: &[
         Param::required("num_embeddings", ParamKind::Size),

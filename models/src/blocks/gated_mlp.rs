@@ -17,7 +17,6 @@ use crate::trace::{Scope, TraceError};
 /// Source: HF `modeling_llama.py`, LlamaMLP; Shazeer, 2020 (arXiv:2002.05202).
 pub static BLOCK: Block = Block {
     name: "gated_mlp",
-    about: "the gated multi-layer perceptron",
     interface: Interface::Hidden,
     params: &[
         Param::required("intermediate_size", ParamKind::Size),

@@ -13,7 +13,6 @@ use crate::trace::{Scope, TraceError};
 /// | `bias`   | [out_features]    | if `bias` holds |
 pub static BLOCK: Block = Block {
     name: "linear",
-    about: "a linear map",
     interface: Interface::Hidden,
     params: &[
         Param::required("out_features", ParamKind::Size),

@@ -26,8 +26,6 @@ pub static BLOCKS: [&Block; 6] = [
 pub struct Block {
     /// Name in family files.
     pub name: &'static str,
-    /// What it is one line, for documentation.
-    pub about: &'static str,
     /// What goes in and comes out.
     pub interface: Interface,
     /// What a family says about it.

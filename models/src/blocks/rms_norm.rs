@@ -12,7 +12,6 @@ use crate::trace::{Scope, TraceError};
 /// | `weight` | [H]   |
 pub static BLOCK: Block = Block {
     name: "rms_norm",
-    about: "normalisation by root mean square",
     interface: Interface::Hidden,
     params: &[Param::required("eps", ParamKind::Number)],
     modules: &[],

@@ -17,7 +17,6 @@ use crate::trace::{Scope, TraceError};
 /// Source: HF `modeling_rope_utils.py`; yarn: Peng et al., 2023 (arXiv:2309.00071).
 pub static BLOCK: Block = Block {
     name: "rotary_embedding",
-    about: "cosines and sines of rotary angles",
     interface: Interface::Positions,
     params: &[
         Param::required("dim", ParamKind::Size),

@@ -101,7 +101,7 @@ impl Family {
         Family::read(file, text).map_err(|(place, problem)| FamilyError {
             file: file.to_owned(),
             place,
-            problem,
+            problem: Box::new(problem),
         })
     }
 

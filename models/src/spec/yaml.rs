@@ -29,7 +29,7 @@ pub struct FamilyError {
     /// Where in it.
     pub place: Place,
     /// What is wrong there.
-    pub problem: FamilyProblem,
+    pub problem: Box<FamilyProblem>,
 }
 
 /// What can be wrong with a family file.

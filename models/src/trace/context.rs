@@ -1,12 +1,12 @@
 //! What all functions of a trace share: the config's values, the stored tensors, the family.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use mscc_checkpoint::Checkpoint;
 use mscc_ir::{DType, Template};
 
 use super::error::TraceError;
-use super::scope::{Arguments, Layer};
+use super::scope::Arguments;
 use crate::blocks::{Param, ParamKind};
 use crate::hf::{ConfigError, HfConfig, dtype_from_checkpoint};
 use crate::spec::{Argument, Expr, Family, FamilyError, LAYER_INDEX, Setting, Slot};
@@ -20,7 +20,7 @@ pub(super) struct Context<'a> {
     /// The type of tensors that are not there to tell.
     pub default_dtype: DType,
     pub block_size: u32,
-    settings: HashMap<&'a str, Setting>,
+    settings: BTreeMap<&'a str, Setting>,
 }
 
 impl<'a> Context<'a> {
@@ -32,7 +32,7 @@ impl<'a> Context<'a> {
         compute_dtype: DType,
         block_size: u32,
     ) -> Result<Self, TraceError> {
-        let mut settings = HashMap::new();
+        let mut settings = BTreeMap::new();
         for (key, default) in &family.config {
             settings.insert(key.as_str(), read(config, key, default)?);
         }
@@ -49,12 +49,12 @@ impl<'a> Context<'a> {
             // The default of the reference.
             None => DType::F32,
             Some(dtype) if is_weight_dtype(dtype) => dtype,
-            Some(dtype) => {
+            Some(_) => {
                 return Err(TraceError::Setting {
                     config: config.path().to_owned(),
                     key: config.spelling("dtype").to_owned(),
                     expected: "bfloat16, float16 or float32".to_owned(),
-                    found: Setting::Str(dtype.name().into()),
+                    found: config.value("dtype")?.map_or(Setting::Null, Setting::from_json),
                 });
             }
         };
@@ -69,11 +69,11 @@ impl<'a> Context<'a> {
         };
         argument.expr.eval(&lookup).map_err(|error| TraceError::Expression {
             config: self.config.path().to_owned(),
-            source: FamilyError {
+            source: Box::new(FamilyError {
                 file: self.family.file.clone(),
                 place: argument.place,
-                problem: error.into(),
-            },
+                problem: Box::new(error.into()),
+            }),
         })
     }
 
@@ -118,14 +118,14 @@ impl<'a> Context<'a> {
     }
 
     /// Whether the checkpoint holds a tensor.
-    pub fn is_stored(&self, path: &str, layer: Option<Layer>) -> bool {
+    pub fn is_stored(&self, path: &str, layer: Option<u32>) -> bool {
         let Some(checkpoint) = self.checkpoint else { return false };
         let name = Template::new(path).map(|template| template.render(index(layer)));
         name.is_ok_and(|name| checkpoint.tensor(&name).is_some())
     }
 
     /// The type in which a tensor is stored, or would be.
-    pub fn stored_dtype(&self, name: &Template, layer: Option<Layer>) -> DType {
+    pub fn stored_dtype(&self, name: &Template, layer: Option<u32>) -> DType {
         let stored = self.checkpoint.and_then(|checkpoint| checkpoint.tensor(&name.render(index(layer))));
         stored.and_then(|tensor| weight_dtype(&tensor.dtype)).unwrap_or(self.default_dtype)
     }
@@ -145,6 +145,11 @@ impl<'a> Context<'a> {
             found,
             supported,
         }
+    }
+
+    /// All keys that something reads.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.settings.keys().copied()
     }
 
     /// The value of a config key or its default.
@@ -172,8 +177,8 @@ fn is_weight_dtype(dtype: DType) -> bool {
     matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
 }
 
-fn index(layer: Option<Layer>) -> i64 {
-    layer.map_or(0, |layer| i64::from(layer.index))
+fn index(layer: Option<u32>) -> i64 {
+    layer.map_or(0, i64::from)
 }
 
 fn read(config: &HfConfig, key: &str, default: &Setting) -> Result<Setting, ConfigError> {

@@ -67,7 +67,7 @@ pub enum TraceError {
         /// The config.
         config: PathBuf,
         /// The expression and what is wrong.
-        source: FamilyError,
+        source: Box<FamilyError>,
     },
     /// A block that does not fit where the family puts it.
     #[error("{file}:{}:{}: block `{block}` does not fit slot `{slot}`: {source}", place.line, place.column)]
@@ -81,7 +81,7 @@ pub enum TraceError {
         /// The block.
         block: &'static str,
         /// What does not fit.
-        source: TypeError,
+        source: Box<TypeError>,
     },
     /// Values that a step adds although their types differ.
     #[error("{file}: step `{step}`: {source}")]
@@ -91,7 +91,7 @@ pub enum TraceError {
         /// The step.
         step: String,
         /// What does not fit.
-        source: TypeError,
+        source: Box<TypeError>,
     },
     /// A path from a config that is no template.
     #[error(transparent)]

@@ -14,7 +14,7 @@ use mscc_ir::step::{self, Limits};
 use mscc_ir::{DType, Graph, Module, SymbolInfo, Template, TensorType, Value, verify};
 
 use self::context::Context;
-use self::scope::{Arguments, Body, Layer, UsedWeight};
+use self::scope::{Arguments, Body, UsedWeight};
 use self::weights::Checker;
 use crate::families;
 use crate::hf::{HfConfig, LAYERS, nearest};
@@ -250,8 +250,7 @@ impl Tracer<'_> {
 
     /// The stored types of a layer's tensors.
     fn dtypes(&self, weights: &[UsedWeight], layer: u32) -> Vec<DType> {
-        let layer = Some(Layer { index: layer });
-        weights.iter().map(|weight| self.context.stored_dtype(&weight.name, layer)).collect()
+        weights.iter().map(|weight| self.context.stored_dtype(&weight.name, Some(layer))).collect()
     }
 
     /// A new kind of layers, of which `layer` is the first.
@@ -266,8 +265,7 @@ impl Tracer<'_> {
         let function = self.module.functions.len();
         // Behind `embed`.
         let name = format!("layer_{}", function - 1);
-        let index = Some(Layer { index: layer });
-        let mut body = Body::new(context, &name, index, &mut self.module.caches, Some(rotary.clone()));
+        let mut body = Body::new(context, &name, Some(layer), &mut self.module.caches, Some(rotary.clone()));
         let input = body.state("hidden_states", hidden.clone());
         let mut steps: Vec<Value> = Vec::new();
         for step in &layers.steps {
@@ -353,7 +351,7 @@ fn flow<'b>(
             body.graph.op1(Add, &[left, right], name).map_err(|source| TraceError::Step {
                 file: body.context.family.file.clone(),
                 step: name.to_owned(),
-                source,
+                source: Box::new(source),
             })
         }
     }
@@ -439,16 +437,26 @@ fn other_architecture(context: &Context<'_>) -> Result<Option<Warning>, TraceErr
 const READ_ELSEWHERE: [&str; 4] = ["model_type", "bos_token_id", "eos_token_id", "pad_token_id"];
 
 fn unread_keys(context: &Context<'_>) -> Vec<Warning> {
-    let known = || context.family.config.iter().map(|(key, _)| key.as_str());
     let unread = context.config.unread_keys().into_iter();
     let unread =
         unread.filter(|unread| unread.irrelevant.is_none() && !READ_ELSEWHERE.contains(&unread.key.as_str()));
     let warnings = unread.take(MAX_WARNINGS).map(|unread| Warning::UnreadKey {
         config: context.config.path().to_owned(),
-        nearest: nearest(&unread.key, known()).map(str::to_owned),
+        nearest: nearest_key(context, &unread.key),
         key: unread.key,
     });
     warnings.collect()
+}
+
+/// The key that is read with almost this name; inside an object, whatever the object is called.
+fn nearest_key(context: &Context<'_>, key: &str) -> Option<String> {
+    match key.rsplit_once('.') {
+        None => nearest(key, context.keys()).map(str::to_owned),
+        Some((object, key)) => {
+            let keys = context.keys().filter_map(|known| Some(known.rsplit_once('.')?.1));
+            nearest(key, keys).map(|nearest| format!("{object}.{nearest}"))
+        }
+    }
 }
 
 /// Most keys that are warned of.

@@ -16,7 +16,7 @@ pub(super) struct Body<'b> {
     pub context: &'b Context<'b>,
     pub graph: Graph,
     /// The layer that the function is traced for, if it is one.
-    pub layer: Option<Layer>,
+    pub layer: Option<u32>,
     /// All cache groups of the module.
     pub caches: &'b mut Vec<CacheGroup>,
     /// The cache groups that this function uses.
@@ -28,12 +28,6 @@ pub(super) struct Body<'b> {
     /// Type of the tables of cosines and of sines.
     pub rotary: Option<TensorType>,
     leaves: Vec<(Leaf, Value)>,
-}
-
-/// The layer that a function is traced for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Layer {
-    pub index: u32,
 }
 
 /// A tensor of the checkpoint, with the shape that the model wants.
@@ -68,7 +62,7 @@ impl<'b> Body<'b> {
     pub fn new(
         context: &'b Context<'b>,
         name: &str,
-        layer: Option<Layer>,
+        layer: Option<u32>,
         caches: &'b mut Vec<CacheGroup>,
         rotary: Option<TensorType>,
     ) -> Self {
@@ -350,7 +344,7 @@ impl Scope<'_, '_> {
             place: self.slot.place,
             slot: self.slot.name.clone(),
             block: name,
-            source,
+            source: Box::new(source),
         }
     }
 }

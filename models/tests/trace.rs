@@ -1,0 +1,581 @@
+//! Forms of traces, and what is said of configs and checkpoints that do not fit.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use common::{data, options};
+use mscc_checkpoint::{Checkpoint, DType as Stored, HeaderBuilder};
+use mscc_ir::graph::{Leaf, NodeKind, Sink};
+use mscc_ir::module::Call;
+use mscc_ir::ops::{Op, OpKind};
+use mscc_ir::{DType, Graph, text, verify};
+use mscc_models::hf::{HfConfig, ModelDir};
+use mscc_models::{Family, SourceWeight, TraceOptions, Traced, source_weights, trace, trace_family};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn config(value: &Value) -> HfConfig {
+    HfConfig::parse(Path::new("config.json"), value.to_string().as_bytes()).unwrap()
+}
+
+/// The config of a fixture with some keys set; `undefined` as a text takes the key out.
+fn changed(fixture: &str, keys: &[(&str, Value)]) -> Value {
+    let path = data("fixtures").join(fixture).join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    for (key, value) in keys {
+        if *value == json!("undefined") {
+            config.as_object_mut().unwrap().shift_remove(*key);
+        } else {
+            config[*key] = value.clone();
+        }
+    }
+    config
+}
+
+fn traced(value: &Value) -> Traced {
+    trace(&config(value), None, &options(DType::BF16)).unwrap()
+}
+
+fn refusal(fixture: &str, keys: &[(&str, Value)]) -> String {
+    trace(&config(&changed(fixture, keys)), None, &options(DType::F32)).unwrap_err().to_string()
+}
+
+fn warnings(fixture: &str, keys: &[(&str, Value)]) -> Vec<String> {
+    let traced = traced(&changed(fixture, keys));
+    traced.warnings.iter().map(ToString::to_string).collect()
+}
+
+fn op(function: &Graph, name: &str) -> Op {
+    let value = function.by_name(name).unwrap_or_else(|| panic!("no `{name}` in {}", function.name));
+    function.node(value.node).op().unwrap().clone()
+}
+
+/// A checkpoint of these tensors, its data a hole, in a directory of its own.
+fn checkpoint(tensors: &[SourceWeight]) -> (tempfile::TempDir, Checkpoint) {
+    let mut header = HeaderBuilder::new();
+    for tensor in tensors {
+        let dtype = match tensor.dtype {
+            DType::F32 => Stored::F32,
+            DType::F16 => Stored::F16,
+            DType::BF16 => Stored::BF16,
+            DType::I8 => Stored::I8,
+            other => panic!("{other}"),
+        };
+        header.tensor(&tensor.name, dtype, &tensor.shape).unwrap();
+    }
+    let header = header.finish().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    fs::write(&path, &header.bytes).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(header.file_len).unwrap();
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    (dir, checkpoint)
+}
+
+#[test]
+fn layers_of_one_kind_are_one_function() {
+    let traced = traced(&changed("qwen3", &[]));
+    let module = &traced.module;
+    let names: Vec<&str> = module.functions.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(names, ["embed", "layer", "head"]);
+    let calls = [(0, 0..1), (1, 0..3), (2, 3..4)];
+    assert!(module.program.iter().cloned().eq(calls.map(|(function, layers)| Call { function, layers })));
+    assert_eq!(module.caches.len(), 1);
+    assert_eq!((module.caches[0].name.as_str(), &module.caches[0].layers), ("full", &vec![0..3]));
+    assert_eq!(module.caches[0].bytes_per_token(), Some(2 * 2 * 24 * 2 * 3));
+    assert_eq!(traced.limits.max_model_len, 256);
+
+    let layer = module.function("layer").unwrap();
+    let weights: Vec<String> = layer
+        .leaves()
+        .filter(|(_, leaf)| matches!(leaf, Leaf::Weight(_)))
+        .map(|(value, leaf)| {
+            let Leaf::Weight(template) = leaf else { unreachable!() };
+            assert_eq!(template.as_str(), format!("model.layers.{{i}}.{}", layer.value_name(value)));
+            format!("{} {}", layer.value_name(value), layer.ty(value))
+        })
+        .collect();
+    assert_eq!(
+        weights,
+        [
+            "input_layernorm.weight bf16[64]",
+            "self_attn.q_proj.weight bf16[96, 64]",
+            "self_attn.k_proj.weight bf16[48, 64]",
+            "self_attn.v_proj.weight bf16[48, 64]",
+            "self_attn.q_norm.weight bf16[24]",
+            "self_attn.k_norm.weight bf16[24]",
+            "self_attn.o_proj.weight bf16[64, 96]",
+            "post_attention_layernorm.weight bf16[64]",
+            "mlp.gate_proj.weight bf16[136, 64]",
+            "mlp.up_proj.weight bf16[136, 64]",
+            "mlp.down_proj.weight bf16[64, 136]",
+        ]
+    );
+    for name in ["self_attn.q_proj", "self_attn.o_proj", "mlp.act", "mlp.down_proj", "residual", "output"] {
+        assert!(layer.by_name(name).is_some(), "{name}");
+    }
+    let taps: Vec<String> = module
+        .functions
+        .iter()
+        .flat_map(Graph::sinks)
+        .filter_map(|(sink, _)| match sink {
+            Sink::Tap(name) => Some(name.to_string()),
+            Sink::State(_) | Sink::Cache(_) | Sink::Output(_) => None,
+        })
+        .collect();
+    assert_eq!(taps, ["model.embed_tokens", "model.layers.{i}", "model.norm"]);
+    let head = module.function("head").unwrap();
+    assert_eq!(head.ty(head.by_name("lm_head").unwrap()).to_string(), "f32[L, 512]");
+}
+
+#[test]
+fn every_config_traces_unfused_without_warnings() {
+    let fused = [OpKind::AddRmsNorm, OpKind::Swiglu, OpKind::Matmul, OpKind::Concat, OpKind::Split];
+    for entry in fs::read_dir(data("configs")).unwrap() {
+        let path = entry.unwrap().path();
+        let config = HfConfig::read(&path).unwrap();
+        let strict = TraceOptions { strict: true, ..options(DType::BF16) };
+        let module = trace(&config, None, &strict).unwrap().module;
+        assert_eq!(verify::verify(&module), []);
+        assert_eq!(module.functions.len(), 3);
+        for (_, node) in module.functions.iter().flat_map(Graph::nodes) {
+            match &node.kind {
+                NodeKind::Op(op) => assert!(!fused.contains(&op.kind()), "{}", op.kind().name()),
+                NodeKind::Leaf(_) => {}
+            }
+        }
+        let printed = text::print_module(&module);
+        assert_eq!(text::parse_module(&printed).unwrap(), module);
+    }
+}
+
+#[test]
+fn source_weights_are_the_tensors_of_the_checkpoint() {
+    for entry in fs::read_dir(data("fixtures")).unwrap() {
+        let model = ModelDir::open(&entry.unwrap().path()).unwrap();
+        let checkpoint = model.checkpoint().unwrap().unwrap();
+        let stored: BTreeSet<String> =
+            checkpoint.tensors().iter().map(|(name, info)| format!("{name} {:?}", info.shape)).collect();
+        let weights: Vec<SourceWeight> = source_weights(&model.config().unwrap()).unwrap().collect();
+        let read: BTreeSet<String> =
+            weights.iter().map(|weight| format!("{} {:?}", weight.name, weight.shape)).collect();
+        assert_eq!((read.len(), &read), (weights.len(), &stored));
+    }
+}
+
+#[test]
+fn a_hundred_thousand_layers_cost_little() {
+    let config = config(&changed("llama", &[("num_hidden_layers", json!(100_000))]));
+    assert_eq!(source_weights(&config).unwrap().count(), 9 * 100_000 + 3);
+    assert_eq!(source_weights(&config).unwrap().last().unwrap().name, "lm_head.weight");
+}
+
+#[test]
+fn biases_are_where_each_family_has_them() {
+    let biases = |config: &Value| -> Vec<String> {
+        let names = source_weights(&self::config(config)).unwrap().map(|weight| weight.name);
+        let names = names.filter_map(|name| Some(name.strip_prefix("model.layers.0.")?.to_owned()));
+        names.filter_map(|name| Some(name.strip_suffix(".bias")?.to_owned())).collect()
+    };
+    let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+    let qkvo = [qkv[0], qkv[1], qkv[2], "self_attn.o_proj"];
+    let mlp = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+    assert_eq!(biases(&changed("llama", &[("attention_bias", json!(true))])), qkvo);
+    assert_eq!(biases(&changed("llama", &[("mlp_bias", json!(true))])), mlp);
+    assert_eq!(biases(&changed("qwen2_tied", &[])), qkv);
+    assert_eq!(biases(&changed("qwen3", &[("attention_bias", json!(true))])), qkvo);
+}
+
+#[test]
+fn head_dim_is_the_key_the_default_or_the_quotient() {
+    let width = |fixture: &str, head_dim: Value| {
+        let config = config(&changed(fixture, &[("head_dim", head_dim)]));
+        source_weights(&config).unwrap().find(|weight| weight.name.ends_with("0.self_attn.q_proj.weight"))
+    };
+    let rows = |weight: Option<SourceWeight>| weight.unwrap().shape[0];
+    assert_eq!(rows(width("qwen3", json!(8))), 4 * 8);
+    assert_eq!(rows(width("qwen3", json!("undefined"))), 4 * 128);
+    assert_eq!(rows(width("qwen3", json!(null))), 64);
+    assert_eq!(rows(width("llama", json!("undefined"))), 64);
+    assert_eq!(rows(width("llama", json!(30))), 4 * 30);
+}
+
+#[test]
+fn rope_scaling_is_read_in_all_its_forms() {
+    let rope = |scaling: Value| {
+        let traced = traced(&changed("llama", &[("rope_scaling", scaling)]));
+        assert_eq!(traced.warnings, []);
+        let embed = traced.module.function("embed").unwrap().clone();
+        let (freqs, table) = (op(&embed, "model.rotary_emb.inv_freq"), op(&embed, "model.rotary_emb.cos"));
+        let show = |op: &Op| {
+            op.attrs().iter().map(|(name, attr)| format!("{name}={attr}")).collect::<Vec<_>>().join(" ")
+        };
+        format!("{} | {}", show(&freqs), show(&table))
+    };
+    let base = "dim=16 theta=10000.0";
+    assert_eq!(rope(json!(null)), format!("{base} | "));
+    assert_eq!(rope(json!({"type": "default"})), format!("{base} | "));
+    assert_eq!(rope(json!({"type": "linear", "factor": 4})), format!("{base} scaling=linear factor=4.0 | "));
+    let yarn = "scaling=yarn factor=8.0 beta_fast=32.0 beta_slow=1.0 original_max_position_embeddings";
+    assert_eq!(
+        rope(json!({"rope_type": "yarn", "factor": 8.0})),
+        format!("{base} {yarn}=256 truncate=true | scale={:?}", 0.1 * 8f64.ln() + 1.0)
+    );
+    assert_eq!(
+        rope(json!({
+            "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64, "truncate": false,
+            "mscale": 0.7, "mscale_all_dim": 0.7,
+        })),
+        format!("{base} {yarn}=64 truncate=false | ")
+    );
+    assert_eq!(
+        rope(json!({"rope_type": "yarn", "factor": 8.0, "attention_factor": 1.5})),
+        format!("{base} {yarn}=256 truncate=true | scale=1.5")
+    );
+}
+
+#[test]
+fn says_which_setting_is_not_supported() {
+    for (fixture, keys, expected) in [
+        (
+            "llama",
+            vec![("hidden_act", json!("gelu"))],
+            "`hidden_act` = \"gelu\" is not supported in family llama; supported: \"silu\"",
+        ),
+        (
+            "qwen2_tied",
+            vec![("use_sliding_window", json!(true)), ("max_window_layers", json!(2))],
+            "`use_sliding_window` = true is not supported in family qwen2; supported: false, or",
+        ),
+        (
+            "qwen3_f32",
+            vec![("layer_types", json!(["full_attention", "sliding_attention"]))],
+            "`layer_types` = [\"full_attention\", \"sliding_attention\"] is not supported",
+        ),
+        (
+            "llama",
+            vec![("quantization_config", json!({"quant_method": "fp8"}))],
+            "`quantization_config` = \"fp8\" is not supported",
+        ),
+        (
+            "llama",
+            vec![("rope_scaling", json!({"type": "dynamic", "factor": 2}))],
+            "`rope_scaling.type` = \"dynamic\" is not supported in family llama; supported: default, linear",
+        ),
+        (
+            "llama",
+            vec![
+                ("rope_scaling", json!(null)),
+                ("rope_theta", json!("undefined")),
+                ("rope_parameters", json!({"full_attention": {"rope_theta": 1e4, "rope_type": "default"}})),
+            ],
+            "supported: one set of `rope_parameters` for all layers",
+        ),
+        ("llama", vec![("partial_rotary_factor", json!(0.5))], "= 0.5 is not supported"),
+        ("llama", vec![("num_key_value_heads", json!(3))], "expected a divisor of 4, found 3"),
+        (
+            "llama",
+            vec![("hidden_size", json!("64"))],
+            "`hidden_size`: expected an integer from 1 to 2147483648, found \"64\"",
+        ),
+        ("llama", vec![("num_attention_heads", json!(3))], "64 is no multiple of 3"),
+        (
+            "llama",
+            vec![("num_hidden_layers", json!(200_000))],
+            "expected an integer from 1 to 100000, found 200000",
+        ),
+        ("llama", vec![("attention_bias", json!(1))], "`attention_bias`: expected true or false, found 1"),
+        (
+            "llama",
+            vec![("rope_scaling", json!({"type": "linear"}))],
+            "`rope_parameters.factor`: expected a number above 0, found null",
+        ),
+        (
+            "llama",
+            vec![("torch_dtype", json!("int8"))],
+            "`torch_dtype`: expected bfloat16, float16 or float32, found \"int8\"",
+        ),
+        (
+            "llama",
+            vec![("model_type", json!("lama")), ("architectures", json!(["Lama"]))],
+            "no family for `model_type` = \"lama\", the nearest is `llama`: known are llama, qwen2, qwen3",
+        ),
+    ] {
+        let message = refusal(fixture, &keys);
+        assert!(message.contains(expected), "{message}");
+    }
+    let harmless = [("use_sliding_window", json!(true)), ("max_window_layers", json!(3))];
+    assert_eq!(warnings("qwen2_tied", &harmless), [""; 0]);
+    let other_name = [("model_type", json!("my_llama"))];
+    assert_eq!(warnings("llama", &other_name), [""; 0]);
+}
+
+#[test]
+fn warns_of_keys_that_nobody_reads() {
+    let keys = [
+        ("num_key_value_head", json!(2)),
+        ("logit_scale", json!(2.0)),
+        ("rope_scaling", json!({"rope_type": "linear", "factor": 2, "facter": 2})),
+    ];
+    assert_eq!(
+        warnings("llama", &keys),
+        [
+            "config.json: `rope_scaling.facter` is not read, did you mean `rope_scaling.factor`?",
+            "config.json: `num_key_value_head` is not read, did you mean `num_key_value_heads`?",
+            "config.json: `logit_scale` is not read",
+        ]
+    );
+    let strict = TraceOptions { strict: true, ..options(DType::F32) };
+    let error = trace(&config(&changed("llama", &keys)), None, &strict).unwrap_err().to_string();
+    assert!(error.contains("errors here:\n") && error.contains("`logit_scale` is not read"), "{error}");
+    assert!(
+        warnings("llama", &[("architectures", json!(["LlamaForTokenClassification"]))])[0]
+            .contains("none of LlamaForCausalLM")
+    );
+    let long = TraceOptions { max_model_len: Some(1000), ..options(DType::F32) };
+    let traced = trace(&config(&changed("llama", &[])), None, &long).unwrap();
+    assert_eq!(
+        traced.warnings[0].to_string(),
+        "max_model_len is 1000, but the model was trained for 256 tokens"
+    );
+}
+
+#[test]
+fn refuses_options_out_of_range() {
+    let config = config(&changed("llama", &[]));
+    for options in [
+        TraceOptions { compute_dtype: DType::I8, ..options(DType::F32) },
+        TraceOptions { block_size: 0, ..options(DType::F32) },
+        TraceOptions { max_num_seqs: u32::MAX, ..options(DType::F32) },
+    ] {
+        assert!(trace(&config, None, &options).is_err());
+    }
+}
+
+#[test]
+fn lists_all_tensors_that_do_not_fit() {
+    let config = config(&changed("qwen3", &[]));
+    let mut tensors: Vec<SourceWeight> = source_weights(&config).unwrap().collect();
+    tensors.retain(|weight| !weight.name.ends_with("up_proj.weight"));
+    for weight in &mut tensors {
+        match weight.name.as_str() {
+            "model.layers.1.self_attn.q_norm.weight" => weight.shape = vec![16],
+            "model.layers.2.mlp.gate_proj.weight" => weight.dtype = DType::I8,
+            "model.norm.weight" => weight.name = "model.norn.weight".to_owned(),
+            _ => {}
+        }
+    }
+    let (dir, checkpoint) = checkpoint(&tensors);
+    let error = trace(&config, Some(&checkpoint), &options(DType::F32)).unwrap_err().to_string();
+    let expected = format!(
+        "the checkpoint in {} does not fit the config:
+  model.layers.2.mlp.gate_proj.weight: expected BF16, F16, F32 or F64, found I8
+  model.layers.{{i}}.mlp.up_proj.weight: expected [136, 64], but it is missing (layers 0-2)
+  model.layers.1.self_attn.q_norm.weight: expected [24], found [16]
+  model.norm.weight: expected [64], but it is missing, did you mean `model.norn.weight`?",
+        dir.path().display()
+    );
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn layers_of_other_stored_types_are_another_kind() {
+    let config = config(&changed("qwen3", &[("num_hidden_layers", json!(4))]));
+    let mut tensors: Vec<SourceWeight> = source_weights(&config).unwrap().collect();
+    for weight in &mut tensors {
+        if weight.name.contains(".1.mlp") || weight.name.starts_with("model.embed") {
+            weight.dtype = DType::F32;
+        }
+    }
+    let (_dir, checkpoint) = checkpoint(&tensors);
+    let module = trace(&config, Some(&checkpoint), &options(DType::BF16)).unwrap().module;
+    let names: Vec<&str> = module.functions.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(names, ["embed", "layer_0", "layer_1", "head"]);
+    let calls: Vec<_> = module.program.iter().map(|call| (call.function, call.layers.clone())).collect();
+    assert_eq!(calls, [(0, 0..1), (1, 0..1), (2, 1..2), (1, 2..4), (3, 4..5)]);
+    assert!(matches!(op(module.function("embed").unwrap(), "model.embed_tokens.cast"), Op::Cast(_)));
+    assert_eq!(module.caches[0].layers, [0..4]);
+}
+
+#[test]
+fn says_which_stored_tensors_are_not_used() {
+    let config = config(&changed("qwen2_tied", &[]));
+    let mut tensors: Vec<SourceWeight> = source_weights(&config).unwrap().collect();
+    let mut add = |name: &str, shape: &[u64]| {
+        tensors.push(SourceWeight { name: name.to_owned(), shape: shape.to_vec(), dtype: DType::F32 });
+    };
+    add("lm_head.weight", &[512, 64]);
+    add("model.layers.3.eh_proj.weight", &[64, 64]);
+    add("model.layers.0.self_attn.rotary_emb.inv_freq", &[8]);
+    add("model.layers.0.self_attn.o_proj.bias", &[64]);
+    add("model.layers.1.self_attn.o_proj.bias", &[64]);
+    let (_dir, checkpoint) = checkpoint(&tensors);
+    let traced = trace(&config, Some(&checkpoint), &options(DType::F32)).unwrap();
+    let warnings: Vec<String> = traced.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "`lm_head.weight` is tied to `model.embed_tokens.weight` by the config, but stored on its own: \
+             the stored one is used",
+            "2 tensors of the checkpoint are not read: model.layers.*.self_attn.o_proj.bias, \
+             did you mean `model.layers.*.self_attn.k_proj.bias`?",
+        ]
+    );
+    assert!(traced.source_weights().any(|weight| weight.name == "lm_head.weight"));
+}
+
+const USERS: &str = "
+model_type: mine
+architectures: []
+config: { width: null, n_layer: null, wide: [], max: 64, eps: 1.0e-5 }
+max_model_len: max
+embed_tokens: { block: embedding, at: wte, num_embeddings: 32, embedding_dim: width }
+rotary_emb: { block: rotary_embedding, dim: width / 2, theta: 500 }
+layers:
+  at: h.{i}
+  count: n_layer
+  slots:
+    ln_1: { block: rms_norm, eps: eps }
+    post: { block: rms_norm, eps: eps }
+    attn:
+      block: attention
+      num_attention_heads: 2
+      num_key_value_heads: 1
+      head_dim: width / 2
+      names: { q_proj: query, o_proj: out.dense }
+    mlp:
+      block: gated_mlp
+      at: feed_forward
+      intermediate_size: \"if i in wide then 4 * width else 2 * width\"
+      hidden_act: \"'swish'\"
+      names: { gate_proj: w1, up_proj: w3, down_proj: w2 }
+  steps:
+    normed: ln_1(hidden_states)
+    output: hidden_states + post(attn(normed)) + mlp(normed)
+norm: { block: rms_norm, at: ln_f, eps: eps }
+lm_head: { block: linear, at: out, out_features: 32, bias: true }
+";
+
+#[test]
+fn a_family_of_the_users_needs_no_code() {
+    let family = Family::parse("mine.yaml", USERS).unwrap();
+    let config = config(&json!({"width": 16, "n_layer": 4, "wide": [1, 2]}));
+    let traced = trace_family(&family, &config, None, &options(DType::F32)).unwrap();
+    assert_eq!(traced.warnings, []);
+    let calls: Vec<_> =
+        traced.module.program.iter().map(|call| (call.function, call.layers.clone())).collect();
+    assert_eq!(calls, [(0, 0..1), (1, 0..1), (2, 1..3), (1, 3..4), (3, 4..5)]);
+    let names: Vec<String> =
+        traced.source_weights().map(|weight| format!("{} {:?}", weight.name, weight.shape)).collect();
+    for name in [
+        "wte.weight [32, 16]",
+        "h.1.attn.query.weight [16, 16]",
+        "h.1.attn.out.dense.weight [16, 16]",
+        "h.1.feed_forward.w1.weight [64, 16]",
+        "h.3.feed_forward.w2.weight [16, 32]",
+        "out.bias [32]",
+    ] {
+        assert!(names.iter().any(|other| other == name), "{name}: {names:?}");
+    }
+}
+
+#[test]
+fn family_files_are_refused_with_the_place() {
+    for (from, to, expected) in [
+        (
+            "eps: eps }\n    post",
+            "epz: eps }\n    post",
+            "12:30: unknown key `epz`, did you mean `eps`?: expected block, at,",
+        ),
+        (
+            "block: gated_mlp",
+            "block: gated_mpl",
+            "21:14: there is no block `gated_mpl`, did you mean `gated_mlp`?",
+        ),
+        (
+            "count: n_layer",
+            "count: n_layers",
+            "10:10: there is no key in `config` `n_layers`, did you mean `n_layer`?",
+        ),
+        (
+            "block: rms_norm, at",
+            "block: embedding, at",
+            "slot `norm` takes a block that makes hidden states of hidden states",
+        ),
+        (
+            "head_dim: width / 2",
+            "head_dim: width /",
+            "18:17: in `width /`, at character 8: expected a value, found the end",
+        ),
+        ("mlp(normed)", "mpl(normed)", "28:13: there is no slot `mpl`, did you mean `mlp`?"),
+        ("mlp(normed)", "mlp(norm)", "there is no step `norm`"),
+        (" + mlp(normed)", "", "no step uses slot `mlp`"),
+        (" + mlp(normed)", " * mlp(normed)", "expected a step, a call of a slot with one value, or a sum"),
+        ("at: h.{i}", "at: h.{j}", "9:7: bad placeholder in `h.{j}`"),
+        ("at: h.{i}", "at: h", "9:7: expected a path with {i}, found \"h\""),
+        ("dim: width / 2,", "", "7:13: `dim` is missing"),
+        ("max_model_len: max", "max_model_len: i", "there is no key in `config` `i`"),
+        ("architectures: []", "architectures: none", "3:16: expected a list, found \"none\""),
+        ("norm: {", "norm: [", "mine.yaml:"),
+        ("model_type: mine", "model_type: mine\nmodel_type: mine", "mine.yaml:3:1: "),
+    ] {
+        assert!(USERS.contains(from), "{from}");
+        let text = USERS.replacen(from, to, 1);
+        let message = Family::parse("mine.yaml", &text).unwrap_err().to_string();
+        assert!(
+            message.starts_with("mine.yaml:") && message.contains(expected),
+            "{expected}
+{message}"
+        );
+    }
+    let huge = format!("model_type: {}", "x".repeat(1 << 20));
+    assert!(Family::parse("mine.yaml", &huge).is_err());
+    assert!(Family::parse("mine.yaml", &"[".repeat(10_000)).is_err());
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0i64..5).prop_map(Value::from),
+        Just(json!(1u64 << 31)),
+        any::<f64>().prop_map(Value::from),
+        Just(json!("silu")),
+        Just(json!(["full_attention"])),
+        Just(json!({"rope_type": "yarn", "factor": 0.5, "beta_fast": 0})),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_config_makes_it_panic(
+        fixture in prop::sample::select(vec!["llama", "qwen2_tied", "qwen3"]),
+        keys in prop::collection::vec(
+            (prop::sample::select(vec![
+                "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
+                "head_dim", "rms_norm_eps", "rope_theta", "rope_scaling", "max_position_embeddings", "layer_types",
+                "attention_bias", "tie_word_embeddings", "torch_dtype", "hidden_act", "use_sliding_window",
+            ]), any_json()),
+            1..4,
+        ),
+    ) {
+        let text = changed(fixture, &keys).to_string();
+        if let Ok(config) = HfConfig::parse(Path::new("config.json"), text.as_bytes()) {
+            let _ = trace(&config, None, &options(DType::F32));
+        }
+    }
+
+    #[test]
+    fn no_change_of_a_family_makes_it_panic(at in 0..USERS.len(), with in "[a-z0-9{}\\[\\]:, \n'\"?+-]{0,4}") {
+        let text = format!("{}{with}{}", &USERS[..at], &USERS[at + 1..]);
+        if let Ok(family) = Family::parse("mine.yaml", &text) {
+            let config = config(&json!({"width": 16, "n_layer": 4, "wide": [1, 2]}));
+            let _ = trace_family(&family, &config, None, &options(DType::F32));
+        }
+    }
+}
