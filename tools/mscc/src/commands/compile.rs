@@ -1,0 +1,163 @@
+//! `mscc compile`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use mscc_compiler::{Compiled, Options, compile};
+use mscc_ir::plan::{container, print_plan};
+use mscc_ir::text::print_module;
+use serde_json::json;
+
+use crate::error::CliError;
+use crate::{model_yaml, output};
+
+/// Compile a model into a plan
+///
+/// Takes a directory in Hugging Face's layout, unchanged, or a model.yaml. Reads the headers of weight files, never
+/// their data; the plan refers to the weights where they are.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  mscc compile ./Qwen3-0.6B -o plan.bin
+  mscc compile model.yaml -o plan.bin --compute-dtype float32
+  mscc compile ./Qwen3-0.6B --emit fused
+  mscc compile --config-only config.json --emit lowered
+
+Keys of model.yaml are the options below with `_` for `-`; options win over them.")]
+pub struct Args {
+    /// model.yaml, or a model directory
+    #[arg(value_name = "MODEL", required_unless_present_any = ["model", "config_only"])]
+    source: Option<PathBuf>,
+    /// Where the plan is written
+    #[arg(short, long, value_name = "FILE", required_unless_present = "emit")]
+    output: Option<PathBuf>,
+    /// Print a stage as text in place of writing the plan
+    #[arg(long, value_enum)]
+    emit: Option<Emit>,
+    /// Compile from a config alone, without weights; the plan can be inspected but not run
+    #[arg(long, value_name = "CONFIG", num_args = 0..=1, default_missing_value = "")]
+    config_only: Option<PathBuf>,
+    /// Model directory
+    #[arg(long, alias = "pretrained-model-dir", value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Device the plan is for: cpu [default: cpu]
+    #[arg(long)]
+    target: Option<String>,
+    /// Element type of weights on the device: auto, float32, float16, bfloat16 [default: auto]
+    #[arg(long)]
+    dtype: Option<String>,
+    /// Element type of activations: float32, bfloat16 [default: bfloat16]
+    #[arg(long)]
+    compute_dtype: Option<String>,
+    /// Longest sequence, in tokens [default: the model's own limit]
+    #[arg(long, value_name = "N")]
+    max_model_len: Option<u32>,
+    /// Most sequences in a step [default: 64]
+    #[arg(long, value_name = "N")]
+    max_num_seqs: Option<u32>,
+    /// Most new tokens in a step [default: 2048]
+    #[arg(long, value_name = "N")]
+    max_num_batched_tokens: Option<u32>,
+    /// Tokens of a cache page [default: 16]
+    #[arg(long, value_name = "N")]
+    block_size: Option<u32>,
+    /// Directory with tokenizer files [default: the model's]
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// File with a chat template [default: the model's own]
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
+    /// Print what was compiled as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A stage of compilation that can be printed.
+#[derive(Clone, Copy, ValueEnum)]
+enum Emit {
+    /// The model as its author wrote it
+    Traced,
+    /// The model after all passes
+    Fused,
+    /// Kernel launches and memory
+    Lowered,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), CliError> {
+    let started = Instant::now();
+    let config_only = args.config_only.is_some();
+    let options = options(&args)?;
+    let compiled = compile(&options, config_only)?;
+    for warning in &compiled.plan.meta.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for report in &compiled.reports {
+        for diagnostic in &report.diagnostics {
+            eprintln!("warning: @{}: {diagnostic}", report.function);
+        }
+    }
+    if let Some(emit) = args.emit {
+        return output::print(&text(&compiled, emit));
+    }
+    let path = args.output.as_deref().ok_or_else(|| CliError::Input("name the plan with -o".into()))?;
+    let bytes = container::encode(&compiled.plan).map_err(|error| CliError::Failure(error.to_string()))?;
+    output::write_file(path, &bytes)?;
+    if args.json {
+        return output::print_json(&summary(&compiled, path, bytes.len(), started));
+    }
+    eprintln!("{} in {:.0?}", path.display(), started.elapsed());
+    Ok(())
+}
+
+fn options(args: &Args) -> Result<Options, CliError> {
+    let config = args.config_only.as_ref().filter(|path| !path.as_os_str().is_empty());
+    let source = match (args.source.as_ref(), config) {
+        (Some(_), Some(_)) => {
+            let problem = "name the config either before or behind --config-only, not both";
+            return Err(CliError::Input(problem.to_owned()));
+        }
+        (source, config) => source.or(config),
+    };
+    let file = source.map_or(Ok(Options::default()), |path| model_yaml::read(path))?;
+    Ok(file.overridden_by(Options {
+        model: args.model.clone(),
+        target: args.target.clone(),
+        dtype: args.dtype.clone(),
+        compute_dtype: args.compute_dtype.clone(),
+        max_model_len: args.max_model_len,
+        max_num_seqs: args.max_num_seqs,
+        max_num_batched_tokens: args.max_num_batched_tokens,
+        block_size: args.block_size,
+        tokenizer: args.tokenizer.clone(),
+        chat_template: args.chat_template.clone(),
+    }))
+}
+
+fn text(compiled: &Compiled, emit: Emit) -> String {
+    match emit {
+        Emit::Traced => print_module(&compiled.traced),
+        Emit::Fused => print_module(&compiled.fused),
+        Emit::Lowered => print_plan(&compiled.plan),
+    }
+}
+
+fn summary(
+    compiled: &Compiled,
+    path: &std::path::Path,
+    bytes: usize,
+    started: Instant,
+) -> serde_json::Value {
+    let meta = &compiled.plan.meta;
+    json!({
+        "schema": "mscc.compile.v1",
+        "plan": path,
+        "bytes": bytes,
+        "seconds": started.elapsed().as_secs_f64(),
+        "model": meta.model,
+        "family": meta.family,
+        "target": meta.target,
+        "rewrites": meta.rewrites.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "warnings": meta.warnings,
+    })
+}

@@ -1,0 +1,107 @@
+//! `mscc eval`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use mscc_runtime::engine::Scorer;
+use mscc_runtime::step::batch::StepModel;
+use serde_json::json;
+
+use crate::error::CliError;
+use crate::output;
+use crate::plan_source::PlanArgs;
+
+/// Measure perplexity on a text
+///
+/// The whole text is encoded once, without added special tokens, and cut into windows that do not overlap: tokens
+/// [i, i+N) are the input, [i+1, i+N+1) the targets, each window from an empty cache. What is left over at the end,
+/// too short for a window, is not counted. Perplexity is exp of the mean negative log-likelihood.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  mscc eval plan.bin --file eval.txt --window 256")]
+pub struct Args {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// The text
+    #[arg(long, value_name = "TEXT")]
+    file: PathBuf,
+    /// Tokens of a window
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    window: u32,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), CliError> {
+    let mut model = args.plan.load()?;
+    let tokenizer = args.plan.tokenizer(&model, "--file")?;
+    let text = std::fs::read_to_string(&args.file)
+        .map_err(|source| CliError::Read { path: args.file.clone(), source })?;
+    let tokens = tokenizer.encode(&text, false).map_err(|error| CliError::Input(error.to_string()))?;
+    let window = args.window as usize;
+    let windows: Vec<&[u32]> = windows(&tokens, window).collect();
+    if windows.is_empty() {
+        let problem = format!("{} tokens are too few for a window of {window}", tokens.len());
+        return Err(CliError::Input(format!("{}: {problem}", args.file.display())));
+    }
+    let inputs: Vec<&[u32]> = windows.iter().map(|tokens| &tokens[..window]).collect();
+    let vocab_size = model.limits().vocab_size as usize;
+    let started = Instant::now();
+    let mut sums = vec![0.0f64; windows.len()];
+    Scorer::new(&mut model)?.score(&inputs, None, None, |rows| {
+        for (row, logits) in rows.logits.chunks_exact(vocab_size).enumerate() {
+            let target = windows[rows.sequence][rows.first_position + row + 1];
+            sums[rows.sequence] += negative_log_likelihood(logits, target);
+        }
+        Ok::<(), CliError>(())
+    })?;
+    let evaluated = windows.len() * window;
+    let nll = sums.iter().sum::<f64>() / evaluated as f64;
+    let seconds = started.elapsed().as_secs_f64();
+    if args.json {
+        return output::print_json(&json!({
+            "schema": "mscc.eval.v1",
+            "perplexity": nll.exp(),
+            "nll": nll,
+            "window": window,
+            "windows": windows.len(),
+            "evaluated_tokens": evaluated,
+            "text_tokens": tokens.len(),
+            "seconds": seconds,
+        }));
+    }
+    eprintln!("{evaluated} of {} tokens in {} windows, {seconds:.1} s", tokens.len(), windows.len());
+    output::print(&format!("perplexity {:.4}\n", nll.exp()))
+}
+
+/// Windows of `window` tokens and the one behind.
+fn windows(tokens: &[u32], window: usize) -> impl Iterator<Item = &[u32]> {
+    (0..).map(move |index| index * window).map_while(move |start| tokens.get(start..start + window + 1))
+}
+
+/// `-ln softmax(logits)[target]`, in f64.
+fn negative_log_likelihood(logits: &[f32], target: u32) -> f64 {
+    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - greatest).exp()).sum();
+    sum.ln() - f64::from(logits[target as usize] - greatest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_share_only_their_ends() {
+        let tokens: Vec<u32> = (0..10).collect();
+        let all: Vec<&[u32]> = windows(&tokens, 3).collect();
+        assert_eq!(all, [&[0, 1, 2, 3][..], &[3, 4, 5, 6], &[6, 7, 8, 9]]);
+        assert_eq!(windows(&tokens, 10).count(), 0);
+    }
+
+    #[test]
+    fn likelihood_of_known_logits() {
+        let nll = negative_log_likelihood(&[0.0, f32::ln(3.0)], 1);
+        assert!((nll - (4.0f64 / 3.0).ln()).abs() < 1e-7);
+    }
+}

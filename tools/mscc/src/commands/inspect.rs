@@ -1,0 +1,251 @@
+//! `mscc inspect`
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use mscc_ir::dim::Dim;
+use mscc_ir::plan::{Function, Plan, Variant, print_plan};
+use mscc_ir::{SymbolTable, TensorType};
+use mscc_runtime::load::plan::read_plan;
+use serde_json::{Value, json};
+
+use crate::error::CliError;
+use crate::output;
+
+/// Show what a plan holds
+///
+/// Symbols, variants, launches for each kind of layer, memory by class, cache bytes per token, weight recipes and
+/// where each launch came from.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  mscc inspect plan.bin
+  mscc inspect plan.bin --json | jq .memory
+  mscc inspect plan.bin --launches")]
+pub struct Args {
+    /// The plan
+    plan: PathBuf,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print all launches with their operands
+    #[arg(long, conflicts_with = "json")]
+    launches: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), CliError> {
+    let plan = read_plan(&args.plan)?;
+    if args.json {
+        return output::print_json(&to_json(&plan));
+    }
+    if args.launches {
+        return output::print(&print_plan(&plan));
+    }
+    output::print(&summary(&plan).map_err(|error| CliError::Failure(error.to_string()))?)
+}
+
+/// Bytes of a plan's memory, by class.
+struct Memory {
+    /// All device tensors; `None` if they cannot be counted.
+    weights: Option<u64>,
+    /// Of these, tensors that are used as they lie in the checkpoint.
+    weights_mapped: Option<u64>,
+    /// The arena at the greatest sizes.
+    arena_peak: Option<u64>,
+    cache_per_token: Option<u64>,
+}
+
+fn memory(plan: &Plan) -> Memory {
+    let mut table = SymbolTable::default();
+    plan.symbols.iter().for_each(|(name, info)| table.declare(name, *info));
+    let peak = |dim: &Dim| table.range(dim).and_then(|range| u64::try_from(range.max).ok());
+    let variants = plan.programs.iter().flat_map(|program| &program.variants);
+    let arenas: Option<Vec<u64>> = variants.map(|variant| peak(&variant.arena_bytes)).collect();
+    let (mut weights, mut mapped) = (Some(0u64), Some(0u64));
+    for (recipe, _) in plan.weight_instances() {
+        let recipe = &plan.weights.recipes[recipe as usize];
+        let bytes = recipe.ty().map(TensorType::bytes).and_then(|bytes| u64::try_from(bytes.as_const()?).ok());
+        let add = |sum: Option<u64>| sum?.checked_add(bytes?);
+        weights = add(weights);
+        if recipe.identity().is_some() {
+            mapped = add(mapped);
+        }
+    }
+    Memory {
+        weights,
+        weights_mapped: mapped,
+        arena_peak: arenas.and_then(|arenas| arenas.into_iter().max()),
+        cache_per_token: plan.cache_bytes_per_token(),
+    }
+}
+
+/// Calls of a function in a step.
+fn calls_of(variant: &Variant, function: usize) -> u64 {
+    let calls = variant.calls.iter().filter(|(called, _)| *called as usize == function);
+    calls.map(|(_, layers)| u64::from(layers.end - layers.start)).sum()
+}
+
+fn launches_per_step(variant: &Variant) -> u64 {
+    let functions = variant.functions.iter().enumerate();
+    functions.map(|(index, function)| calls_of(variant, index) * function.launches.len() as u64).sum()
+}
+
+fn bytes(count: Option<u64>) -> String {
+    match count {
+        None => "not bounded".to_owned(),
+        Some(count) if count < 10_000 => format!("{count} B"),
+        Some(count) if count < 10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        Some(count) if count < 10_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        Some(count) => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
+fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    let (meta, memory) = (&plan.meta, memory(plan));
+    writeln!(out, "{} ({}), for {}, computes in {}", meta.model, meta.family, meta.target, meta.compute_dtype)?;
+    writeln!(out, "written by {}", meta.producer)?;
+    for warning in &meta.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    writeln!(out, "\nlimits")?;
+    writeln!(out, "  sequence length          {}", meta.limits.max_model_len)?;
+    writeln!(out, "  sequences in a step      {}", meta.limits.max_num_seqs)?;
+    writeln!(out, "  new tokens in a step     {}", meta.limits.max_num_batched_tokens)?;
+    writeln!(out, "  vocabulary               {}", meta.limits.vocab_size)?;
+    writeln!(out, "\nmemory")?;
+    writeln!(out, "  weights                  {}", bytes(memory.weights))?;
+    writeln!(out, "    used where they lie    {}", bytes(memory.weights_mapped))?;
+    writeln!(out, "  activations at most      {}", bytes(memory.arena_peak))?;
+    writeln!(out, "  cache per token          {}", bytes(memory.cache_per_token))?;
+    writeln!(out, "\nsymbols")?;
+    for (name, info) in &plan.symbols {
+        writeln!(out, "  {name:<8} {}..{}", info.min, info.max)?;
+    }
+    for program in &plan.programs {
+        for variant in &program.variants {
+            let launches = launches_per_step(variant);
+            writeln!(out, "\nprogram {}, variant {}: {launches} launches a step", program.name, variant.name)?;
+            for (index, function) in variant.functions.iter().enumerate() {
+                let calls = calls_of(variant, index);
+                writeln!(out, "  @{} × {calls}: {} launches", function.name, function.launches.len())?;
+                writeln!(out, "    {}", kernels(function))?;
+            }
+        }
+    }
+    if !meta.rewrites.is_empty() {
+        writeln!(out, "\nrewrites")?;
+        for (rule, count) in &meta.rewrites {
+            writeln!(out, "  {rule:<24} {count}")?;
+        }
+    }
+    writeln!(out, "\nweight recipes that are computed at load")?;
+    for recipe in plan.weights.recipes.iter().filter(|recipe| recipe.identity().is_none()) {
+        let ty = recipe.ty().map_or(String::new(), ToString::to_string);
+        writeln!(out, "  {} : {ty}", recipe.name)?;
+    }
+    Ok(out)
+}
+
+/// Kernels in order, repeats counted.
+fn kernels(function: &Function) -> String {
+    let mut runs: Vec<(&str, u32)> = Vec::new();
+    for launch in &function.launches {
+        match runs.last_mut() {
+            Some((kernel, count)) if *kernel == launch.kernel => *count += 1,
+            _ => runs.push((&launch.kernel, 1)),
+        }
+    }
+    let text = |(kernel, count): (&str, u32)| match count {
+        1 => kernel.to_owned(),
+        _ => format!("{kernel} ×{count}"),
+    };
+    runs.into_iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+fn to_json(plan: &Plan) -> Value {
+    let (meta, memory) = (&plan.meta, memory(plan));
+    let symbols: serde_json::Map<String, Value> = plan
+        .symbols
+        .iter()
+        .map(|(name, info)| (name.clone(), json!({ "min": info.min, "max": info.max, "likely": info.likely })))
+        .collect();
+    json!({
+        "schema": "mscc.inspect.v1",
+        "model": meta.model,
+        "family": meta.family,
+        "producer": meta.producer,
+        "target": meta.target,
+        "compute_dtype": meta.compute_dtype.name(),
+        "mesh": { "size": meta.mesh.size, "rank": meta.mesh.rank },
+        "limits": {
+            "max_model_len": meta.limits.max_model_len,
+            "max_num_seqs": meta.limits.max_num_seqs,
+            "max_num_batched_tokens": meta.limits.max_num_batched_tokens,
+            "vocab_size": meta.limits.vocab_size,
+        },
+        "warnings": meta.warnings,
+        "rewrites": meta.rewrites.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "memory": {
+            "weight_bytes": memory.weights,
+            "weight_mapped_bytes": memory.weights_mapped,
+            "activation_peak_bytes": memory.arena_peak,
+            "cache_bytes_per_token": memory.cache_per_token,
+        },
+        "symbols": symbols,
+        "inputs": plan.inputs.iter().map(|input| json!({
+            "name": input.name,
+            "type": TensorType::new(input.dtype, input.shape.clone()).to_string(),
+        })).collect::<Vec<_>>(),
+        "outputs": plan.outputs.iter().map(|output| json!({
+            "name": output.name,
+            "type": TensorType::new(output.dtype, output.shape.clone()).to_string(),
+        })).collect::<Vec<_>>(),
+        "caches": plan.caches.iter().map(|group| json!({
+            "name": group.name,
+            "block_size": group.block_size,
+            "layers": group.num_layers(),
+            "bytes_per_token": group.bytes_per_token(),
+        })).collect::<Vec<_>>(),
+        "programs": plan.programs.iter().map(|program| json!({
+            "name": program.name,
+            "variants": program.variants.iter().map(variant_json).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "weights": {
+            "dir": plan.weights.dir,
+            "files": plan.weights.files.iter().map(|file| json!({ "name": file.name, "bytes": file.len })).collect::<Vec<_>>(),
+            "recipes": plan.weights.recipes.iter().map(|recipe| json!({
+                "name": recipe.name.as_str(),
+                "type": recipe.ty().map(ToString::to_string),
+                "identity": recipe.identity().is_some(),
+                "body": mscc_ir::text::print_function(&recipe.body),
+            })).collect::<Vec<_>>(),
+        },
+        "text": {
+            "tokenizer_dir": plan.text.tokenizer_dir,
+            "eos_token_ids": plan.text.eos_token_ids,
+            "bos_token_id": plan.text.bos_token_id,
+        },
+    })
+}
+
+fn variant_json(variant: &Variant) -> Value {
+    let functions = variant.functions.iter().enumerate().map(|(index, function)| {
+        json!({
+            "name": function.name,
+            "calls": calls_of(variant, index),
+            "launches": function.launches.iter().map(|launch| json!({
+                "name": launch.name,
+                "kernel": launch.kernel,
+                "origins": launch.origins,
+            })).collect::<Vec<_>>(),
+            "taps": function.taps.iter().map(|tap| tap.name.as_str()).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "name": variant.name,
+        "arena_bytes": variant.arena_bytes.to_string(),
+        "launches_per_step": launches_per_step(variant),
+        "functions": functions.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,76 @@
+//! What a user is told when something goes wrong, and the exit code that goes with it.
+
+use mscc_compiler::CompileError;
+use mscc_runtime::RuntimeError;
+use mscc_runtime::engine::EngineError;
+use std::path::PathBuf;
+
+/// Why a command ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A model that cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// A plan that cannot be loaded or run.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A request that cannot be served.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Input that makes no sense, with its place.
+    #[error("{0}")]
+    Input(String),
+    /// A file that cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file that cannot be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Standard output that cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(std::io::Error),
+    /// Standard output that nobody reads any more.
+    #[error("standard output is closed")]
+    ClosedPipe,
+    /// Anything else that failed though the input was right.
+    #[error("{0}")]
+    Failure(String),
+}
+
+impl CliError {
+    /// 2 for bad input, 1 for what failed though the input was right.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Compile(error) => match error {
+                CompileError::Pass(_) | CompileError::Plan(_) | CompileError::Lower(_) => 1,
+                _ => 2,
+            },
+            CliError::Runtime(error) => match error {
+                RuntimeError::Memory { .. } | RuntimeError::Launch { .. } => 1,
+                _ => 2,
+            },
+            CliError::Input(_) | CliError::Read { .. } => 2,
+            CliError::Engine(_) | CliError::Write { .. } | CliError::Output(_) | CliError::Failure(_) => 1,
+            CliError::ClosedPipe => 0,
+        }
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
+            _ => CliError::Output(error),
+        }
+    }
+}

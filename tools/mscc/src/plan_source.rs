@@ -1,0 +1,85 @@
+//! Plans that commands run: compiled before, or on the way.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mscc_runtime::load::weights::LoadProgress;
+use mscc_runtime::{LoadOptions, Model};
+use mscc_text::Tokenizer;
+
+use crate::error::CliError;
+use crate::model_yaml;
+
+/// What is run, and on how many threads.
+#[derive(clap::Args)]
+pub struct PlanArgs {
+    /// A plan; or a model directory or model.yaml, which is compiled in memory first
+    pub plan: PathBuf,
+    /// Directory of the weights, in place of the one the plan was compiled from
+    #[arg(long, value_name = "DIR")]
+    pub weights: Option<PathBuf>,
+    /// Threads that compute [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+impl PlanArgs {
+    /// Loads the plan and binds its weights.
+    pub fn load(&self) -> Result<Model, CliError> {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template("loading weights {wide_bar} {pos}/{len}").expect("the template is well-formed"));
+        let progress = |progress: LoadProgress| {
+            bar.set_length(progress.total as u64);
+            bar.set_position(progress.done as u64);
+        };
+        let options = LoadOptions {
+            threads: self.threads.map(usize::from),
+            weights_dir: self.weights.clone(),
+            progress: Some(&progress),
+            ..LoadOptions::default()
+        };
+        let model = if is_model(&self.plan) {
+            let compiled = mscc_compiler::compile(&model_yaml::read(&self.plan)?, false)?;
+            Model::from_plan(compiled.plan, self.base_dir(), &options)
+        } else {
+            Model::load(&self.plan, &options)
+        };
+        bar.finish_and_clear();
+        Ok(model?)
+    }
+
+    /// Where relative paths of the plan are looked for if they are not in the current directory.
+    pub fn base_dir(&self) -> &Path {
+        self.plan.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The model's tokenizer; without one, an error that says what needs it.
+    pub fn tokenizer(&self, model: &Model, what_for: &str) -> Result<Tokenizer, CliError> {
+        let assets = &model.plan().text;
+        let dir = mscc_runtime::engine::text::tokenizer_dir(assets, self.base_dir(), self.weights.as_deref());
+        let dir = dir.ok_or_else(|| {
+            CliError::Input(format!("{what_for} needs a tokenizer, and the model has none: give token ids instead"))
+        })?;
+        Tokenizer::from_dir(&dir).map_err(|error| CliError::Input(error.to_string()))
+    }
+}
+
+/// Whether a path names a model to be compiled, not a plan.
+fn is_model(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    path.is_dir() || matches!(extension, Some("yaml" | "yml"))
+}
+
+/// Token ids as users write them: `1,2,3`.
+#[derive(Clone, Debug)]
+pub struct TokenIds(pub Vec<u32>);
+
+impl std::str::FromStr for TokenIds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = |part: &str| part.trim().parse().map_err(|_| format!("`{part}` is no token id"));
+        let ids: Vec<u32> = text.split(',').map(id).collect::<Result<_, _>>()?;
+        Ok(TokenIds(ids))
+    }
+}
