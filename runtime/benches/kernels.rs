@@ -6,12 +6,16 @@
 #![allow(unsafe_code, reason = "views are built by hand")]
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+
+#[cfg(target_arch = "x86_64")]
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mscc_ir::DType;
-use mscc_runtime::device::cpu::Matmul;
-use mscc_runtime::device::cpu::{Isa, Pool, View, launch};
+use mscc_runtime::device::cpu::{Attention, Isa, Matmul, Pool, RmsNorm, View, launch};
 
 /// Memory of one tensor, filled with small values.
 struct Tensor {
@@ -34,15 +38,21 @@ impl Tensor {
     }
 }
 
-/// The shortest of several runs, which other load disturbs least.
-fn best(mut body: impl FnMut()) -> Duration {
-    body();
-    let start = Instant::now();
-    let mut best = Duration::MAX;
-    while start.elapsed() < Duration::from_millis(600) {
+/// The shortest of several runs of each body, which other load disturbs least; they take turns, so that a
+/// change of the machine's speed meets both.
+#[cfg(target_arch = "x86_64")]
+fn best(mut body: impl FnMut(), mut other: impl FnMut()) -> (Duration, Duration) {
+    let time = |body: &mut dyn FnMut()| {
         let run = Instant::now();
         body();
-        best = best.min(run.elapsed());
+        run.elapsed()
+    };
+    body();
+    other();
+    let start = Instant::now();
+    let mut best = (Duration::MAX, Duration::MAX);
+    while start.elapsed() < Duration::from_millis(1500) {
+        best = (best.0.min(time(&mut body)), best.1.min(time(&mut other)));
     }
     best
 }
@@ -79,8 +89,8 @@ mod machine {
         for _ in 0..ROUNDS {
             for sum in &mut sums {
                 // SAFETY: both are plain 512-bit vectors.
-                let (a, b) = unsafe { (std::mem::transmute(a), std::mem::transmute(b)) };
-                *sum = _mm512_dpbf16_ps(*sum, a, b);
+                let pairs = |v| unsafe { std::mem::transmute::<__m512i, __m512bh>(v) };
+                *sum = _mm512_dpbf16_ps(*sum, pairs(a), pairs(b));
             }
         }
         black_box(sums);
@@ -109,31 +119,26 @@ fn shares(pool: &mut Pool) {
         println!("shares are measured with AVX-512 only");
         return;
     }
-    // SAFETY: the level was just detected.
-    let peak_f32 = best(|| pool.run(threads, &|_, _| Ok(unsafe { machine::fma_f32() })).expect("runs"));
-    let peak_f32 = machine::FLOPS * threads as f64 / peak_f32.as_secs_f64() / 1e9;
-    println!("peak f32   {peak_f32:8.1} GFLOP/s");
-    let mut peak_bf16 = peak_f32;
-    if isa == Isa::Avx512Bf16 {
-        // SAFETY: the level was just detected.
-        let time = best(|| pool.run(threads, &|_, _| Ok(unsafe { machine::fma_bf16() })).expect("runs"));
-        peak_bf16 = 2.0 * machine::FLOPS * threads as f64 / time.as_secs_f64() / 1e9;
-        println!("peak bf16  {peak_bf16:8.1} GFLOP/s");
-    }
-    let memory = Tensor::new(DType::F32, &[128 << 20]);
-    let part = memory.data.len() / threads / 16;
-    let time = best(|| {
-        let data = &memory.data;
-        let task = |i: usize, _: &mut _| {
+    let pool = RefCell::new(pool);
+    let peak = |bf16: bool| {
+        let task = |_: usize, _: &mut _| {
             // SAFETY: the level was just detected.
-            unsafe { machine::read(&data[i * part..(i + 1) * part]) };
+            unsafe { if bf16 { machine::fma_bf16() } else { machine::fma_f32() } };
             Ok(())
         };
-        pool.run(threads * 16, &task).expect("runs");
-    });
-    let bandwidth = (part * threads * 16 * 4) as f64 / time.as_secs_f64() / 1e9;
-    println!("read       {bandwidth:8.1} GB/s");
-    drop(memory);
+        pool.borrow_mut().run(threads, &task).expect("runs");
+    };
+    let memory = Tensor::new(DType::F32, &[64 << 20]);
+    let part = memory.data.len() / threads / 16;
+    let read = || {
+        let task = |i: usize, _: &mut _| {
+            // SAFETY: the level was just detected.
+            unsafe { machine::read(&memory.data[i * part..(i + 1) * part]) };
+            Ok(())
+        };
+        pool.borrow_mut().run(threads * 16, &task).expect("runs");
+    };
+    let read_bytes = (part * threads * 16 * 4) as f64;
 
     for (xd, wd, m, n, k) in [
         (DType::BF16, DType::BF16, 256, 2048, 2048),
@@ -144,12 +149,16 @@ fn shares(pool: &mut Pool) {
         (DType::F32, DType::BF16, 256, 2048, 2048),
         (DType::BF16, DType::F16, 256, 2048, 2048),
     ] {
-        let time = time_matmul(pool, isa, xd, wd, m, n, k);
+        let product = Product::new(xd, wd, m, n, k);
+        let pairs = isa == Isa::Avx512Bf16 && xd == DType::BF16 && wd == DType::BF16;
+        let (time, peak_time) = best(|| product.run(&mut pool.borrow_mut(), isa), || peak(pairs));
         let rate = 2.0 * (m * n * k) as f64 / time.as_secs_f64() / 1e9;
-        let peak = if xd == DType::BF16 && wd == DType::BF16 { peak_bf16 } else { peak_f32 };
-        println!("{xd} x {wd} [{m}, {k}] x [{n}, {k}]: {rate:8.1} GFLOP/s, {:.2} of peak", rate / peak);
+        let flops = machine::FLOPS * threads as f64 * if pairs { 2.0 } else { 1.0 };
+        let peak = flops / peak_time.as_secs_f64() / 1e9;
+        println!("{xd} x {wd} [{m}, {k}] x [{n}, {k}]: {rate:.1} of {peak:.1} GFLOP/s, {:.2}", rate / peak);
     }
     for (xd, wd, m, n, k) in [
+        (DType::BF16, DType::BF16, 1, 4096, 4096),
         (DType::BF16, DType::BF16, 1, 16384, 8192),
         (DType::BF16, DType::BF16, 1, 32768, 4096),
         (DType::BF16, DType::BF16, 4, 32768, 4096),
@@ -159,27 +168,77 @@ fn shares(pool: &mut Pool) {
         (DType::F32, DType::BF16, 1, 32768, 4096),
         (DType::BF16, DType::F16, 1, 32768, 4096),
     ] {
-        let time = time_matmul(pool, isa, xd, wd, m, n, k);
+        let product = Product::new(xd, wd, m, n, k);
+        let (time, read_time) = best(|| product.run(&mut pool.borrow_mut(), isa), read);
         let rate = (n * k * wd.bytes().expect("whole bytes")) as f64 / time.as_secs_f64() / 1e9;
-        println!("{xd} x {wd} [{m}, {k}] x [{n}, {k}]: {rate:8.1} GB/s, {:.2} of reading", rate / bandwidth);
+        let limit = read_bytes / read_time.as_secs_f64() / 1e9;
+        println!("{xd} x {wd} [{m}, {k}] x [{n}, {k}]: {rate:.1} of {limit:.1} GB/s, {:.2}", rate / limit);
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn shares(_: &mut Pool) {}
 
-fn time_matmul(pool: &mut Pool, isa: Isa, xd: DType, wd: DType, m: usize, n: usize, k: usize) -> Duration {
-    let (x, w, y) = (Tensor::new(xd, &[m, k]), Tensor::new(wd, &[n, k]), Tensor::new(xd, &[m, n]));
-    let (x, w, y) = (x.view(), w.view(), y.view());
-    let kernel = Matmul { x: &x, w: &w, bias: None, transposed: true, y: &y };
-    best(|| launch(pool, isa, black_box(&kernel)).expect("runs"))
+/// A product of `[M, K]` with `[N, K]`.
+#[cfg(target_arch = "x86_64")]
+struct Product {
+    x: Tensor,
+    w: Tensor,
+    y: Tensor,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Product {
+    fn new(xd: DType, wd: DType, m: usize, n: usize, k: usize) -> Product {
+        Product { x: Tensor::new(xd, &[m, k]), w: Tensor::new(wd, &[n, k]), y: Tensor::new(xd, &[m, n]) }
+    }
+
+    fn run(&self, pool: &mut Pool, isa: Isa) {
+        let (x, w, y) = (&self.x.view(), &self.w.view(), &self.y.view());
+        launch(pool, isa, &Matmul { x, w, bias: None, transposed: true, y }).expect("runs");
+    }
 }
 
 fn benches(c: &mut Criterion) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let isa = Isa::detect();
     let mut pool = Pool::new(threads);
     shares(&mut pool);
     c.bench_function("empty launch", |b| b.iter(|| pool.run(black_box(threads), &|_, _| Ok(()))));
+
+    let (x, w, y) = (
+        Tensor::new(DType::BF16, &[256, 2048]),
+        Tensor::new(DType::BF16, &[2048]),
+        Tensor::new(DType::BF16, &[256, 2048]),
+    );
+    let (x, weight, y) = (&x.view(), &w.view(), &y.view());
+    c.bench_function("rms_norm bf16 [256, 2048]", |b| {
+        b.iter(|| launch(&mut pool, isa, &RmsNorm { x, weight, eps: 1e-6, y }));
+    });
+    for (name, tokens, context) in [("decode", 1, 4096), ("prefill", 512, 512)] {
+        let (heads, kv_heads, width, block) = (16, 8, 128, 16);
+        let q = Tensor::new(DType::BF16, &[tokens, heads, width]);
+        let cache = Tensor::new(DType::BF16, &[context / block, block, kv_heads, width]);
+        let table: Vec<u32> = (0..context as u32 / block as u32).collect();
+        let table = Tensor { dims: vec![1, table.len()], data: table, dtype: DType::I32 };
+        let starts = Tensor { dims: vec![2], data: vec![0, tokens as u32], dtype: DType::I32 };
+        let lengths = Tensor { dims: vec![1], data: vec![context as u32], dtype: DType::I32 };
+        let y = Tensor::new(DType::BF16, &[tokens, heads, width]);
+        let kernel = Attention {
+            q: &q.view(),
+            k_cache: &cache.view(),
+            v_cache: &cache.view(),
+            block_table: &table.view(),
+            query_start: &starts.view(),
+            context_len: &lengths.view(),
+            scale: 0.1,
+            window: None,
+            soft_cap: None,
+            y: &y.view(),
+        };
+        let name = format!("attention {name} bf16 {tokens} x {context}, {heads}/{kv_heads} heads of {width}");
+        c.bench_function(&name, |b| b.iter(|| launch(&mut pool, isa, &kernel).expect("runs")));
+    }
 }
 
 criterion_group!(all, benches);

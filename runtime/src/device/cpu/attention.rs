@@ -2,7 +2,7 @@
 
 use mscc_ir::DType;
 
-use super::dot::{Widened, block};
+use super::dot::{Widened, block, block_bytes, prefetch};
 use super::element::{Element, convert_row, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
@@ -197,6 +197,8 @@ struct Areas {
     sums: *mut f32,
     /// [rows, 3]: greatest score, sum of exponentials, factor for the older sums
     state: *mut [f32; 3],
+    /// For [`block`].
+    spare: *mut u8,
 }
 
 impl Body for Task<'_> {
@@ -218,14 +220,9 @@ impl Task<'_> {
         let (q_stride, v_stride) = (width.next_multiple_of(16), v_width.next_multiple_of(16));
         let sizes = [rows * q_stride, TILE_KEYS * q_stride, TILE_KEYS * v_stride, rows * TILE_KEYS];
         let [q, k, v, scores] = sizes.map(|floats| floats * size_of::<f32>());
-        let [q, k, v, scores, sums, state] = scratch.areas([
-            q,
-            k,
-            v,
-            scores,
-            rows * v_stride * size_of::<f32>(),
-            rows * size_of::<[f32; 3]>(),
-        ]);
+        let [sums, state] = [rows * v_stride * size_of::<f32>(), rows * size_of::<[f32; 3]>()];
+        let spare = block_bytes::<Widened<S, f32>>(TILE_KEYS);
+        let [q, k, v, scores, sums, state, spare] = scratch.areas([q, k, v, scores, sums, state, spare]);
         let areas = Areas {
             q: q.cast(),
             q_stride,
@@ -235,6 +232,7 @@ impl Task<'_> {
             scores: scores.cast(),
             sums: sums.cast(),
             state: state.cast(),
+            spare,
         };
         for row in 0..rows {
             let token = piece.first + row / group;
@@ -248,7 +246,7 @@ impl Task<'_> {
         let mut tile = first_key / TILE_KEYS * TILE_KEYS;
         while tile < end {
             let keys = tile.max(first_key)..(tile + TILE_KEYS).min(end);
-            gather_tile(s, op, head, piece.sequence, tile, keys.clone(), &areas)?;
+            gather_tile(s, op, head, piece.sequence, tile, keys.clone(), end, &areas)?;
             let (from, to) = (keys.start - tile, keys.end - tile);
             score_tile(s, &areas, rows, from, to, width);
             for row in 0..rows {
@@ -297,8 +295,14 @@ unsafe fn widen<S: Simd>(s: S, from: &View, at: usize, to: *mut f32, len: usize,
     }
 }
 
-/// Collects the keys and values of absolute positions `keys`, which lie within the tile.
+/// How many keys ahead their memory is asked for: rows of one head lie far apart, which the machine does not
+/// foresee.
+const KEYS_AHEAD: usize = 16;
+
+/// Collects the keys and values of absolute positions `keys`, which lie within the tile; `end` is where the
+/// task's keys end.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "whose keys, which, and where to")]
 unsafe fn gather_tile<S: Simd>(
     s: S,
     op: &Attention<'_>,
@@ -306,26 +310,48 @@ unsafe fn gather_tile<S: Simd>(
     sequence: usize,
     tile: usize,
     keys: std::ops::Range<usize>,
+    end: usize,
     areas: &Areas,
 ) -> TaskResult {
-    let (k_strides, v_strides) = (op.k_cache.strides(), op.v_cache.strides());
     let (width, v_width) = (op.k_cache.dims()[3], op.v_cache.dims()[3]);
-    let block = op.k_cache.dims()[1];
-    let table = sequence * op.block_table.strides()[0];
     for key in keys {
-        let (entry, offset) = (key / block, key % block);
-        let got = *op.block_table.as_ptr::<i32>().wrapping_add(table + entry);
-        let limit = op.k_cache.dims()[0];
-        let Some(page) = usize::try_from(got).ok().filter(|page| *page < limit) else {
-            let position = sequence * op.block_table.dims()[1] + entry;
-            return Err(op.index_error("block_table", position, i64::from(got), limit));
-        };
-        let k = page * k_strides[0] + offset * k_strides[1] + head * k_strides[2];
+        if key + KEYS_AHEAD < end {
+            let [k, v] = place(op, head, sequence, key + KEYS_AHEAD)?;
+            prefetch_row(op.k_cache, k, width);
+            prefetch_row(op.v_cache, v, v_width);
+        }
+        let [k, v] = place(op, head, sequence, key)?;
         widen(s, op.k_cache, k, areas.k.wrapping_add((key - tile) * areas.q_stride), width, width);
-        let v = page * v_strides[0] + offset * v_strides[1] + head * v_strides[2];
         widen(s, op.v_cache, v, areas.v.wrapping_add((key - tile) * areas.v_stride), v_width, areas.v_stride);
     }
     Ok(())
+}
+
+/// Offsets of a head's key and value for an absolute position below the context's length.
+#[inline(always)]
+unsafe fn place(
+    op: &Attention<'_>,
+    head: usize,
+    sequence: usize,
+    key: usize,
+) -> Result<[usize; 2], KernelError> {
+    let (pages, block) = (op.k_cache.dims()[0], op.k_cache.dims()[1]);
+    let (entry, offset) = (key / block, key % block);
+    let got = *op.block_table.as_ptr::<i32>().wrapping_add(sequence * op.block_table.strides()[0] + entry);
+    let Some(page) = usize::try_from(got).ok().filter(|page| *page < pages) else {
+        let position = sequence * op.block_table.dims()[1] + entry;
+        return Err(op.index_error("block_table", position, i64::from(got), pages));
+    };
+    let at = |strides: &[usize]| page * strides[0] + offset * strides[1] + head * strides[2];
+    Ok([at(op.k_cache.strides()), at(op.v_cache.strides())])
+}
+
+#[inline(always)]
+fn prefetch_row(view: &View, at: usize, len: usize) {
+    let row = view.as_ptr::<u8>().wrapping_add(at * view.element_bytes());
+    for line in (0..len * view.element_bytes()).step_by(64) {
+        prefetch(row.wrapping_add(line));
+    }
 }
 
 /// Scores of all rows with the tile's keys `from..to`.
@@ -340,6 +366,8 @@ unsafe fn score_tile<S: Simd>(s: S, areas: &Areas, rows: usize, from: usize, to:
             (areas.k.wrapping_add(from * areas.q_stride).cast_const(), areas.q_stride, to - from),
             width,
             (areas.scores.wrapping_add(row * TILE_KEYS + from), TILE_KEYS),
+            areas.spare,
+            false,
         );
         row += count;
     }

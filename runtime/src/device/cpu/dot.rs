@@ -128,31 +128,52 @@ impl Product for Bf16Pairs {
     fn step(self, x: __m512i, w: __m512i, sum: __m512) -> __m512 {
         // SAFETY: a value of this type exists only where the machine has the feature; the three types are
         // plain 512-bit vectors.
-        unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(x), std::mem::transmute(w)) }
+        unsafe {
+            let x = std::mem::transmute::<__m512i, __m512bh>(x);
+            let w = std::mem::transmute::<__m512i, __m512bh>(w);
+            _mm512_dpbf16_ps(sum, x, w)
+        }
     }
 }
 
 /// Columns of a full tile: rows of `w` it takes.
 pub(crate) const TILE_COLUMNS: usize = 4;
 
-/// Dot products of `M` rows of `x` with four rows of `w`.
+/// Where a tile's sums stand between two pieces of K.
+#[derive(Clone, Copy)]
+struct Piece<F> {
+    /// `M * TILE_COLUMNS` vectors.
+    sums: *mut F,
+    /// Whether the sums begin at zero and not as they stand.
+    first: bool,
+    /// Whether the sums are complete after it.
+    last: bool,
+}
+
+/// Dot products of `M` rows of `x` with four rows of `w`, over one piece of K; of meaning after the last.
 ///
 /// With `PREFETCH`, fetches the four rows of `w` that come after: for products that read `w` once.
 ///
 /// # Safety
-/// `x` has `M` rows of `k` elements, `x_stride` apart; `w` four, `w_stride` apart.
+/// `x` has `M` rows of `k` elements, `x_stride` apart; `w` four, `w_stride` apart. Unless the piece is first and
+/// last, its sums are there; unless it is last, `k` is a multiple of `P::STEP`.
 #[inline(always)]
-pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
+unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
     p: P,
-    x: *const P::X,
-    x_stride: usize,
-    w: *const P::W,
-    w_stride: usize,
+    (x, x_stride): (*const P::X, usize),
+    (w, w_stride): (*const P::W, usize),
     k: usize,
+    piece: Piece<<P::S as Simd>::F>,
 ) -> [[f32; TILE_COLUMNS]; M] {
     let s = p.simd();
-    let zero = s.splat(0.0);
-    let mut sums = [[zero; TILE_COLUMNS]; M];
+    let mut sums = [[s.splat(0.0); TILE_COLUMNS]; M];
+    if !piece.first {
+        for (m, row) in sums.iter_mut().enumerate() {
+            for (n, sum) in row.iter_mut().enumerate() {
+                *sum = *piece.sums.wrapping_add(m * TILE_COLUMNS + n);
+            }
+        }
+    }
     let w = [w, w.wrapping_add(w_stride), w.wrapping_add(2 * w_stride), w.wrapping_add(3 * w_stride)];
     let mut i = 0;
     while i + P::STEP <= k {
@@ -191,8 +212,16 @@ pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
         }
     }
     let mut out = [[0.0; TILE_COLUMNS]; M];
-    for (out, sums) in out.iter_mut().zip(sums) {
-        *out = s.sum4(sums);
+    if piece.last {
+        for (out, sums) in out.iter_mut().zip(sums) {
+            *out = s.sum4(sums);
+        }
+    } else {
+        for (m, row) in sums.into_iter().enumerate() {
+            for (n, sum) in row.into_iter().enumerate() {
+                *piece.sums.wrapping_add(m * TILE_COLUMNS + n) = sum;
+            }
+        }
     }
     out
 }
@@ -200,9 +229,9 @@ pub(crate) unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
 /// Dot products of `M` rows of `x` with one row of `w`; the columns that do not fill a [`tile`].
 ///
 /// # Safety
-/// As [`tile`], with one row of `w`.
+/// As [`tile`], with one row of `w` and the whole of K.
 #[inline(always)]
-pub(crate) unsafe fn column<P: Product, const M: usize>(
+unsafe fn column<P: Product, const M: usize>(
     p: P,
     x: *const P::X,
     x_stride: usize,
@@ -232,28 +261,44 @@ pub(crate) unsafe fn column<P: Product, const M: usize>(
     out
 }
 
+/// Bytes of `x` that stay in a first-level cache while rows of `w` pass by.
+const X_BYTES: usize = 24 << 10;
+
+/// Bytes of memory that [`block`] needs for `n` rows of `w`.
+pub(crate) fn block_bytes<P: Product>(n: usize) -> usize {
+    n.div_ceil(TILE_COLUMNS) * P::S::TILE_ROWS * TILE_COLUMNS * size_of::<<P::S as Simd>::F>()
+}
+
 /// All dot products of `m <= TILE_ROWS` rows of `x` with `n` rows of `w`, to rows of `out`.
 ///
+/// `cold` says that `w` is not in a cache yet, so that fetching ahead pays for high tiles too. Where the rows of
+/// `x` are long, K is taken piece by piece, and sums wait in `spare` meanwhile: that moves them, no more.
+///
 /// # Safety
-/// `x` has `m` rows and `w` has `n` rows of `k` elements, `out` has `m` rows of `n`, at their strides.
+/// `x` has `m` rows and `w` has `n` rows of `k` elements, `out` has `m` rows of `n`, at their strides. `spare` has
+/// [`block_bytes`] and is aligned to a vector.
 #[inline(always)]
 pub(crate) unsafe fn block<P: Product>(
     p: P,
     (x, x_stride, m): (*const P::X, usize, usize),
     (w, w_stride, n): (*const P::W, usize, usize),
     k: usize,
-    (out, out_stride): (*mut f32, usize),
+    out: (*mut f32, usize),
+    spare: *mut u8,
+    cold: bool,
 ) {
     debug_assert!(m <= P::S::TILE_ROWS);
-    let (x, w, out) = ((x, x_stride), (w, w_stride), (out, out_stride));
+    let (x, w, spare) = ((x, x_stride), (w, w_stride), spare.cast());
     // Only the arms up to the instruction set's TILE_ROWS survive compilation.
     match m {
-        1 => rows::<P, 1, true>(p, x, w, n, k, out),
-        2 if P::S::TILE_ROWS >= 2 => rows::<P, 2, true>(p, x, w, n, k, out),
-        3 if P::S::TILE_ROWS >= 3 => rows::<P, 3, true>(p, x, w, n, k, out),
-        4 if P::S::TILE_ROWS >= 4 => rows::<P, 4, true>(p, x, w, n, k, out),
-        5 if P::S::TILE_ROWS >= 5 => rows::<P, 5, false>(p, x, w, n, k, out),
-        6 if P::S::TILE_ROWS >= 6 => rows::<P, 6, false>(p, x, w, n, k, out),
+        1 => rows::<P, 1, true>(p, x, w, n, k, out, spare),
+        2 if P::S::TILE_ROWS >= 2 => rows::<P, 2, true>(p, x, w, n, k, out, spare),
+        3 if P::S::TILE_ROWS >= 3 => rows::<P, 3, true>(p, x, w, n, k, out, spare),
+        4 if P::S::TILE_ROWS >= 4 => rows::<P, 4, true>(p, x, w, n, k, out, spare),
+        5 if P::S::TILE_ROWS >= 5 && cold => rows::<P, 5, true>(p, x, w, n, k, out, spare),
+        6 if P::S::TILE_ROWS >= 6 && cold => rows::<P, 6, true>(p, x, w, n, k, out, spare),
+        5 if P::S::TILE_ROWS >= 5 => rows::<P, 5, false>(p, x, w, n, k, out, spare),
+        6 if P::S::TILE_ROWS >= 6 => rows::<P, 6, false>(p, x, w, n, k, out, spare),
         _ => debug_assert_eq!(m, 0),
     }
 }
@@ -266,29 +311,46 @@ unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
     n: usize,
     k: usize,
     (out, out_stride): (*mut f32, usize),
+    spare: *mut <P::S as Simd>::F,
 ) {
-    let mut j = 0;
-    while j + TILE_COLUMNS <= n {
-        let values = tile::<P, M, PREFETCH>(p, x, x_stride, w.wrapping_add(j * w_stride), w_stride, k);
-        for (m, values) in values.into_iter().enumerate() {
-            out.wrapping_add(m * out_stride + j).cast::<[f32; TILE_COLUMNS]>().write(values);
+    let step = (X_BYTES / M / size_of::<P::X>()).next_multiple_of(P::STEP);
+    let whole = n / TILE_COLUMNS * TILE_COLUMNS;
+    let mut done = 0;
+    loop {
+        let len = step.min(k - done);
+        let (first, last) = (done == 0, done + len == k);
+        let x = (x.wrapping_add(done), x_stride);
+        let mut j = 0;
+        while j < whole {
+            let piece = Piece { sums: spare.wrapping_add(j * M), first, last };
+            let w = (w.wrapping_add(j * w_stride + done), w_stride);
+            let values = tile::<P, M, PREFETCH>(p, x, w, len, piece);
+            if last {
+                for (m, values) in values.into_iter().enumerate() {
+                    out.wrapping_add(m * out_stride + j).cast::<[f32; TILE_COLUMNS]>().write(values);
+                }
+            }
+            j += TILE_COLUMNS;
         }
-        j += TILE_COLUMNS;
+        done += len;
+        if last {
+            break;
+        }
     }
-    while j < n {
+    for j in whole..n {
         let values = column::<P, M>(p, x, x_stride, w.wrapping_add(j * w_stride), k);
         for (m, value) in values.into_iter().enumerate() {
             *out.wrapping_add(m * out_stride + j) = value;
         }
-        j += 1;
     }
 }
 
 /// How many rows of `w` ahead a prefetch looks: the next tile.
 const PREFETCH_ROWS: usize = TILE_COLUMNS;
 
+/// Asks for the cache line at an address, which need not be one of ours.
 #[inline(always)]
-fn prefetch<T>(p: *const T) {
+pub(crate) fn prefetch<T>(p: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing that the program can see and ignores bad addresses; SSE is baseline.
     unsafe {

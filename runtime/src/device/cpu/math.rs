@@ -12,7 +12,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let minus_n = s.neg(n);
     // ln 2 in two parts: the product of n and the upper part is exact.
-    let r = s.fma(minus_n, s.splat(0.693_359_375), x);
+    let r = s.fma(minus_n, s.splat(355.0 / 512.0), x);
     let r = s.fma(minus_n, s.splat(-2.121_944_4e-4), r);
     let mut q = s.splat(0.001_392_620_3);
     q = s.fma(q, r, s.splat(0.008_363_195));
@@ -93,7 +93,7 @@ pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
 /// `x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, computed as `x * sigmoid(2 u)`.
 #[inline(always)]
 pub(crate) fn gelu_tanh<S: Simd>(s: S, x: S::F) -> S::F {
-    const SCALE: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
+    const SCALE: f32 = 1.595_769_2; // 2 sqrt(2 / pi)
     // Beyond these ends the result is x or -0 in f32, and x^3 stays finite between them.
     let x = s.max(s.splat(-1e4), x);
     let cubic = s.mul(s.mul(x, x), s.splat(0.044_715));

@@ -6,7 +6,7 @@ use mscc_ir::DType;
 
 #[cfg(target_arch = "x86_64")]
 use super::dot::Bf16Pairs;
-use super::dot::{Product, TILE_COLUMNS, Widened, block};
+use super::dot::{Product, TILE_COLUMNS, Widened, block, block_bytes};
 use super::element::{Element, convert_row, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
@@ -227,7 +227,7 @@ unsafe fn run_pairs(job: Job<'_>, scratch: &mut Scratch) {
 }
 
 /// Columns whose sums are kept in f32 before they get their bias and are rounded.
-const SUM_COLUMNS: usize = 256;
+const SUM_COLUMNS: usize = 64;
 
 #[inline(always)]
 unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
@@ -238,7 +238,8 @@ unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
     let w_bytes = if transpose { job.n * k * size_of::<P::W>() } else { 0 };
     let packed_bytes = tile_rows * packed_stride * size_of::<P::X>();
     let sum_bytes = tile_rows * SUM_COLUMNS * size_of::<f32>();
-    let [packed, panel, sums] = scratch.areas([packed_bytes, w_bytes, sum_bytes]);
+    let areas = [packed_bytes, w_bytes, sum_bytes, block_bytes::<P>(SUM_COLUMNS)];
+    let [packed, panel, sums, spare] = scratch.areas(areas);
     let (packed, sums) = (packed.cast::<P::X>(), sums.cast::<f32>());
     let (w, w_stride) = if transpose {
         let panel = panel.cast::<P::W>();
@@ -247,9 +248,11 @@ unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
     } else {
         (job.w.cast::<P::W>(), job.w_n)
     };
+    // Tiles of equal height: a last one of few rows would cost almost as much as a full one.
+    let tiles = job.rows.div_ceil(tile_rows);
     let mut m = 0;
-    while m < job.rows {
-        let count = tile_rows.min(job.rows - m);
+    for tile in 0..tiles {
+        let count = job.rows * (tile + 1) / tiles - m;
         for i in 0..count {
             let at = job.x_rows.offset(job.row + m + i);
             with_float!(job.x_dtype, X => {
@@ -260,7 +263,15 @@ unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
         while n < job.n {
             let columns = SUM_COLUMNS.min(job.n - n);
             let x = (packed.cast_const(), packed_stride, count);
-            block(p, x, (w.wrapping_add(n * w_stride), w_stride, columns), k, (sums, SUM_COLUMNS));
+            block(
+                p,
+                x,
+                (w.wrapping_add(n * w_stride), w_stride, columns),
+                k,
+                (sums, SUM_COLUMNS),
+                spare,
+                tile == 0,
+            );
             for i in 0..count {
                 let at = job.y_base + job.y_rows.offset(job.row + m + i) + job.column + n;
                 finish_row(p.simd(), job, sums.add(i * SUM_COLUMNS), at, job.column + n, columns);
@@ -376,8 +387,8 @@ mod tests {
     #[test]
     fn a_row_has_the_same_bits_alone_and_in_any_company() {
         let mut random = Random::new(19);
-        // More columns than a block takes, so that blocks meet within them too.
-        for (m, n, k) in [(37, 131, 83), (150, 67, 64)] {
+        // More columns than a block takes, and rows so long that they are taken in pieces.
+        for (m, n, k) in [(37, 131, 83), (150, 67, 64), (9, 11, 5000)] {
             for (xd, wd) in FLOATS.into_iter().flat_map(|xd| FLOATS.map(|wd| (xd, wd))) {
                 let x = Tensor::zeros(xd, &[m, k]).random(&mut random);
                 let w = Tensor::zeros(wd, &[n, k]).random(&mut random);

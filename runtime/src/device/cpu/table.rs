@@ -16,6 +16,7 @@ use super::{
 
 /// A kernel with its operands and results.
 #[expect(missing_docs, reason = "each is documented at its type")]
+#[expect(clippy::large_enum_variant, reason = "lives on the stack while a launch is made")]
 pub enum Bound<'a> {
     AddRmsNorm(AddRmsNorm<'a>),
     Attention(Attention<'a>),
