@@ -14,6 +14,8 @@ mod score;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "text")]
+pub mod text;
 
 use std::collections::VecDeque;
 

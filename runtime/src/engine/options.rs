@@ -135,7 +135,7 @@ mod tests {
             kind: CacheKind::Full,
             block_size,
             tensors: vec![tensor],
-            layers: vec![0..2],
+            layers: std::iter::once(0..2).collect(),
         }
     }
 

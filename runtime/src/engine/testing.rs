@@ -39,7 +39,7 @@ impl FakeModel {
             kind: if index % 2 == 0 { CacheKind::Full } else { CacheKind::Latent },
             block_size: *block_size,
             tensors: vec![CacheTensor { name: "tokens".into(), dtype: DType::I32, row: vec![1] }],
-            layers: vec![0..1],
+            layers: std::iter::once(0..1).collect(),
         };
         Self {
             caches: block_sizes.iter().enumerate().map(group).collect(),

@@ -193,7 +193,7 @@ fn highest(scores: &[f32]) -> Result<(u32, f32), SampleError> {
         highest = if *score > highest { *score } else { highest };
     }
     if !sound {
-        let bad = (0u32..).zip(scores).find(|(_, score)| !(**score < f32::INFINITY));
+        let bad = (0u32..).zip(scores).find(|(_, score)| score.is_nan() || **score == f32::INFINITY);
         let (token, value) = bad.expect("one was seen");
         return Err(SampleError::NotFinite { token, value: *value });
     }
