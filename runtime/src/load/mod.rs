@@ -1,5 +1,5 @@
 //! From files to what a step needs.
 
 pub mod plan;
-pub mod recipe;
+pub(crate) mod recipe;
 pub mod weights;

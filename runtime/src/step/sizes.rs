@@ -101,7 +101,8 @@ impl Sizes {
     /// Lengths of the sequences, and the symbols that follow from them.
     fn sequences(&mut self, batch: &StepBatch, plan: &Plan) -> Result<(), RuntimeError> {
         let (tokens, sequences) = (batch.token_ids.len() as i64, batch.context_len.len());
-        let width = batch.table_width as i64;
+        let width = i64::try_from(batch.table_width).unwrap_or(i64::MAX);
+        self.set(CONTRACT.len() - 1, width)?;
         let room = plan.caches.iter().map(|group| i64::from(group.block_size).saturating_mul(width)).min();
         let longest = i64::from(plan.meta.limits.max_model_len).min(room.unwrap_or(i64::MAX));
         let starts = &batch.query_start;
