@@ -1,0 +1,81 @@
+//! Traced, fused and lowered forms as text, to be read and reviewed.
+
+use mscc_compiler::Compiled;
+use mscc_ir::graph::Graph;
+use mscc_ir::ops::OpKind;
+use mscc_ir::plan::print_plan;
+use mscc_ir::text::{parse_module, print_module};
+use mscc_tests::{FIXTURES, Fixture, compile_model};
+
+fn compiled(name: &str) -> Compiled {
+    compile_model(&Fixture::open(name).dir, "bfloat16", |_| {})
+}
+
+#[test]
+fn qwen3() {
+    let compiled = compiled("qwen3");
+    insta::assert_snapshot!("qwen3_traced", print_module(&compiled.traced));
+    insta::assert_snapshot!("qwen3_fused", print_module(&compiled.fused));
+    insta::assert_snapshot!("qwen3_lowered", print_plan(&compiled.plan));
+}
+
+#[test]
+fn qwen2_with_biases() {
+    insta::assert_snapshot!("qwen2_tied_fused", print_module(&compiled("qwen2_tied").fused));
+}
+
+#[test]
+fn llama_with_scaled_rope() {
+    insta::assert_snapshot!("llama_fused", print_module(&compiled("llama").fused));
+}
+
+fn count(graph: &Graph, kind: OpKind) -> usize {
+    graph.nodes().filter(|(_, node)| node.op().is_some_and(|op| op.kind() == kind)).count()
+}
+
+#[test]
+fn traces_are_unfused_and_what_is_fused_has_its_forms() {
+    for name in FIXTURES {
+        let compiled = compiled(name);
+        for function in &compiled.traced.functions {
+            for fused in [OpKind::AddRmsNorm, OpKind::Swiglu, OpKind::Split, OpKind::Matmul, OpKind::Concat] {
+                assert_eq!(count(function, fused), 0, "{name}: {fused:?} in the trace of @{}", function.name);
+            }
+        }
+        for function in &compiled.fused.functions {
+            for (_, node) in function.nodes() {
+                let is_norm = node.op().is_some_and(|op| op.kind() == OpKind::RmsNorm);
+                let feeder = node.operands.first().and_then(|operand| function.node(operand.node).op());
+                let after_add = is_norm && feeder.is_some_and(|op| op.kind() == OpKind::Add);
+                assert!(!after_add, "{name}: an unfused rms_norm behind an add in @{}", function.name);
+            }
+            assert_eq!(count(function, OpKind::Silu), 0, "{name}");
+            assert_eq!(count(function, OpKind::Linear), 0, "{name}");
+        }
+        let layer = compiled.fused.function("layer").unwrap();
+        assert_eq!(count(layer, OpKind::Matmul), 4, "{name}: qkv, o, gate and up, down");
+        assert_eq!(count(layer, OpKind::AddRmsNorm), 2, "{name}");
+        assert_eq!(count(layer, OpKind::Swiglu), 1, "{name}");
+    }
+}
+
+#[test]
+fn printed_modules_parse_back() {
+    for name in FIXTURES {
+        let compiled = compiled(name);
+        for module in [&compiled.traced, &compiled.fused] {
+            assert_eq!(parse_module(&print_module(module)).unwrap(), *module, "{name}");
+        }
+    }
+}
+
+#[test]
+fn plans_are_byte_identical() {
+    let bytes = |name| mscc_ir::plan::container::encode(&compiled(name).plan).unwrap();
+    for name in FIXTURES {
+        let first = bytes(name);
+        for _ in 0..5 {
+            assert!(bytes(name) == first, "{name}");
+        }
+    }
+}
