@@ -39,11 +39,11 @@ pub struct Block {
 /// What goes into a block and comes out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
-    /// Token ids i32[T] to hidden states [T, H].
+    /// Token ids `i32[T]` to hidden states `[T, H]`.
     Tokens,
-    /// Positions i32[T] to cosines and sines, each f32[T, R/2].
+    /// Positions `i32[T]` to cosines and sines, each `f32[T, R/2]`.
     Positions,
-    /// Hidden states [T, ..] to hidden states [T, ..].
+    /// Hidden states `[T, ..]` to hidden states `[T, ..]`.
     Hidden,
 }
 
