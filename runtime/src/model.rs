@@ -46,7 +46,7 @@ pub struct LoadOptions<'a> {
     pub threads: Option<usize>,
     /// Directory of the checkpoint in place of the plan's.
     pub weights_dir: Option<PathBuf>,
-    /// Instructions to use; the best that the machine has if not given.
+    /// Instructions to use; the best that the machine has if not given, or if it lacks them.
     pub isa: Option<Isa>,
     /// Told how far the loading of weights has come, from any thread.
     pub progress: Option<&'a (dyn Fn(LoadProgress) + Sync)>,
@@ -120,7 +120,7 @@ impl Model {
         validate(&plan)?;
         let sizes = Sizes::new(&plan);
         let (inputs, logits) = (input_sources(&plan)?, logits_output(&plan)?);
-        let main = plan.program("main").map(|program| program.variants.as_slice()).unwrap_or_default();
+        let main = main_variants(&plan);
         let guards = Guards::new(main, &sizes)?;
         let programs =
             main.iter().map(|variant| VariantProgram::new(&plan, variant, |symbol| sizes.source(symbol)));
@@ -170,7 +170,7 @@ impl Model {
     pub fn memory(&self) -> MemoryReport {
         let mut symbols = SymbolTable::default();
         self.plan.symbols.iter().for_each(|(name, info)| symbols.declare(name, *info));
-        let arenas = self.main_variants().iter().map(|variant| &variant.arena_bytes);
+        let arenas = main_variants(&self.plan).iter().map(|variant| &variant.arena_bytes);
         let peak = arenas.map(|arena| symbols.range(arena).and_then(|range| u64::try_from(range.max).ok()));
         let (weights_mapped_bytes, weights_owned_bytes) = self.store.bytes();
         MemoryReport {
@@ -189,14 +189,10 @@ impl Model {
         self.variants.iter().map(|variant| variant.program.evaluations()).sum()
     }
 
-    fn main_variants(&self) -> &[Variant] {
-        self.plan.program("main").map(|program| program.variants.as_slice()).unwrap_or_default()
-    }
-
     /// Brings everything that depends on sizes up to date for a variant.
     fn prepare(&mut self, index: usize) -> Result<(), RuntimeError> {
-        let main = self.plan.program("main").map(|program| program.variants.as_slice()).unwrap_or_default();
-        let (state, functions) = (&mut self.variants[index], &main[index].functions);
+        let functions = &main_variants(&self.plan)[index].functions;
+        let state = &mut self.variants[index];
         if state.program.update(self.sizes.values())? || state.resolved.is_none() {
             (state.resolved, state.bound) = (None, None);
             let needs = state.program.needs()?;
@@ -270,8 +266,7 @@ impl StepModel for Model {
         self.upload(batch);
         let state = &self.variants[index];
         if let (Some((_, resolved)), Some((_, bound))) = (&state.resolved, &state.bound) {
-            let functions = &self.plan.program("main").map(|program| &program.variants[index].functions);
-            let functions = functions.map(Vec::as_slice).unwrap_or_default();
+            let functions = &main_variants(&self.plan)[index].functions;
             let variant = BoundVariant { functions, resolved, calls: &state.calls, bound };
             variant.run(&mut self.device, taps)?;
         }
@@ -318,6 +313,11 @@ impl Guards {
         let chosen = self.variants.iter().position(|guard| guard.iter().all(holds));
         chosen.ok_or_else(|| RuntimeError::Batch("no variant of the plan takes these sizes".to_owned()))
     }
+}
+
+/// The variants of the program that steps run.
+fn main_variants(plan: &Plan) -> &[Variant] {
+    plan.program("main").map(|program| program.variants.as_slice()).unwrap_or_default()
 }
 
 /// Where each input of the plan comes from.

@@ -294,3 +294,105 @@ impl Piece {
 fn constant(dim: &Dim) -> Option<usize> {
     dim.as_const().and_then(|value| usize::try_from(value).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use mscc_ir::attr::Float;
+    use mscc_ir::ops::{Cast, Concat, RopeFreqs, RopeScaling, Split, Transpose};
+    use mscc_ir::{Graph, Sink, Template};
+
+    use super::*;
+    use crate::device::cpu::Isa;
+
+    /// f32 values 0, 1, 2, … in memory whose elements are aligned, or not.
+    struct File {
+        memory: Memory,
+        skip: usize,
+    }
+
+    impl File {
+        fn new(count: usize, skip: usize) -> File {
+            let mut memory = Memory::zeroed(skip + 4 * count).unwrap();
+            for (index, bytes) in memory.bytes_mut()[skip..].chunks_mut(4).enumerate() {
+                bytes.copy_from_slice(&(index as f32).to_ne_bytes());
+            }
+            File { memory, skip }
+        }
+
+        fn bytes(&self) -> &[u8] {
+            &self.memory.bytes()[self.skip..]
+        }
+    }
+
+    /// Runs a recipe over one f32[4, 6] tensor; the result's values, and where in the file it lies if it does.
+    fn run(file: &File, build: impl FnOnce(&mut Graph, Value) -> Value) -> (Vec<f32>, Option<usize>) {
+        let mut body = Graph::new("recipe");
+        let ty = TensorType::new(DType::F32, [4u32, 6].map(Dim::from));
+        let leaf = body.leaf(Leaf::Weight(Template::new("w").unwrap()), "w", ty);
+        let value = build(&mut body, leaf);
+        let count = constant(&body.ty(value).numel()).unwrap();
+        body.sink(Sink::Output("weight".into()), value);
+        let recipe = Recipe { name: Template::new("w").unwrap(), body };
+        let made = run_recipe(&recipe, &mut Host::new(1, Isa::detect()), |_| file.bytes()).unwrap();
+        match made {
+            Made::Mapped { address, bytes } => {
+                let start = address.addr() - file.bytes().as_ptr().addr();
+                let values = file.bytes()[start..start + bytes].chunks(4);
+                (values.map(|it| f32::from_ne_bytes(it.try_into().unwrap())).collect(), Some(start))
+            }
+            Made::Owned(memory) => (memory.floats(count).to_vec(), None),
+        }
+    }
+
+    fn numbers(range: std::ops::Range<u32>) -> Vec<f32> {
+        range.map(|value| value as f32).collect()
+    }
+
+    #[test]
+    fn what_lies_densely_in_the_file_is_not_copied() {
+        let file = File::new(24, 0);
+        assert_eq!(run(&file, |_, w| w), (numbers(0..24), Some(0)));
+        let rows = |graph: &mut Graph, w| {
+            let sizes = vec![Dim::ONE, Dim::constant(3)];
+            graph.op(Split { axis: 0, sizes }, &[w], &["part"]).unwrap()[1]
+        };
+        assert_eq!(run(&file, rows), (numbers(6..24), Some(24)));
+        let flat = |graph: &mut Graph, w| {
+            graph.op1(Reshape { shape: vec![Dim::constant(24)] }, &[w], "flat").unwrap()
+        };
+        assert_eq!(run(&file, flat), (numbers(0..24), Some(0)));
+    }
+
+    #[test]
+    fn the_rest_is_made_in_memory() {
+        let columns = |graph: &mut Graph, w| {
+            let sizes = vec![Dim::constant(5), Dim::ONE];
+            graph.op(Split { axis: 1, sizes }, &[w], &["part"]).unwrap()[1]
+        };
+        let turned =
+            |graph: &mut Graph, w| graph.op1(Transpose { permutation: vec![1, 0] }, &[w], "t").unwrap();
+        let twice = |graph: &mut Graph, w| graph.op1(Concat { axis: 0 }, &[w, w], "twice").unwrap();
+        let cast = |graph: &mut Graph, w| {
+            let narrow = graph.op1(Cast { dtype: DType::BF16 }, &[w], "narrow").unwrap();
+            graph.op1(Cast { dtype: DType::F32 }, &[narrow], "wide").unwrap()
+        };
+        for skip in [0, 1, 2] {
+            let file = File::new(24, skip);
+            assert_eq!(run(&file, columns), (vec![5.0, 11.0, 17.0, 23.0], None));
+            let (values, place) = run(&file, turned);
+            assert_eq!((&values[..5], place), (&[0.0, 6.0, 12.0, 18.0, 1.0][..], None));
+            assert_eq!(run(&file, twice), ([numbers(0..24), numbers(0..24)].concat(), None));
+            assert_eq!(run(&file, cast), (numbers(0..24), None));
+            let place = if skip == 0 { Some(0) } else { None };
+            assert_eq!(run(&file, |_, w| w), (numbers(0..24), place), "alignment");
+        }
+    }
+
+    #[test]
+    fn frequencies_are_those_of_the_op() {
+        let op = RopeFreqs { dim: 8, theta: Float(1e4), scaling: RopeScaling::None };
+        let expected = op.frequencies();
+        let file = File::new(24, 0);
+        assert_eq!(run(&file, |graph, _| graph.op1(op, &[], "freqs").unwrap()), (expected, None));
+    }
+}

@@ -1,4 +1,5 @@
 //! A tiny model, its plan written by hand, and the same model on the reference interpreter.
+#![allow(clippy::single_range_in_vec_init, reason = "cache groups list ranges of layers")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
