@@ -44,7 +44,8 @@ use self::request::Sequence;
 ///
 /// What a request is given does not depend on others, as far as the model's logits do not.
 ///
-/// Invariant: a page is free or belongs to one running sequence; debug builds check it after each step.
+/// Invariants, which debug builds check after each step: a page is free or belongs to one running sequence; requests
+/// run and wait in order of arrival.
 #[derive(Debug)]
 pub struct Engine<M> {
     model: M,
@@ -53,7 +54,7 @@ pub struct Engine<M> {
     /// Longest sequence, by the model and by the cache.
     max_len: usize,
     cache: PagedCache,
-    /// In order of arrival; all are younger than those running.
+    /// In order of arrival, all younger than those running.
     waiting: VecDeque<Sequence>,
     /// In order of arrival.
     running: Vec<Sequence>,
@@ -61,6 +62,7 @@ pub struct Engine<M> {
     events: Vec<Event>,
     builder: BatchBuilder,
     sampler: Sampler,
+    num_added: u64,
     last_epoch: u64,
     num_preemptions: u64,
 }
@@ -111,6 +113,7 @@ impl<M: StepModel> Engine<M> {
             running: Vec::new(),
             events: Vec::new(),
             sampler: Sampler::default(),
+            num_added: 0,
             last_epoch: 0,
             num_preemptions: 0,
         })
@@ -136,7 +139,8 @@ impl<M: StepModel> Engine<M> {
             }
         }
         check_length(request.prompt.len(), 1, &self.limits, self.cache.capacity())?;
-        self.waiting.push_back(Sequence::new(request, self.cache.no_pages()));
+        self.waiting.push_back(Sequence::new(request, self.num_added, self.cache.no_pages()));
+        self.num_added += 1;
         Ok(())
     }
 
@@ -177,6 +181,8 @@ impl<M: StepModel> Engine<M> {
         });
         if cfg!(debug_assertions) {
             self.cache.check(self.running.iter().map(|sequence| &sequence.pages));
+            let all = self.running.iter().chain(&self.waiting);
+            assert!(all.map(|sequence| sequence.arrival).is_sorted(), "requests are out of order");
         }
         Ok(std::mem::take(&mut self.events))
     }

@@ -56,6 +56,8 @@ pub enum FinishReason {
 #[derive(Debug)]
 pub(super) struct Sequence {
     pub(super) request: Request,
+    /// How many were added before it.
+    pub(super) arrival: u64,
     /// Prompt and generated tokens.
     pub(super) tokens: Vec<u32>,
     /// How many of them have their state in the cache.
@@ -69,9 +71,10 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(request: Request, pages: SequencePages) -> Self {
+    pub(super) fn new(request: Request, arrival: u64, pages: SequencePages) -> Self {
         let uses_counts = request.params.uses_counts();
         Self {
+            arrival,
             tokens: request.prompt.clone(),
             computed: 0,
             pages,

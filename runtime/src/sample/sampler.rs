@@ -16,6 +16,7 @@ use super::select::{self, Candidate};
 #[derive(Clone, Debug, Default)]
 pub struct Sampler {
     scores: Vec<f32>,
+    weights: Vec<f64>,
     candidates: Vec<Candidate>,
 }
 
@@ -116,23 +117,30 @@ impl Sampler {
         if params.is_greedy() {
             return Ok(best);
         }
+        let (scale, highest) = (1.0 / f64::from(params.temperature), f64::from(highest));
+        let weight = |score: f32| exp((f64::from(score) - highest) * scale);
+        // The likeliest weighs 1. Of scores, `min_p` and `top_k` both keep an upper part, so their order is free.
+        let min_p = f64::from(params.min_p).max(f64::MIN_POSITIVE);
+        let top_p = f64::from(params.top_p);
         let candidates = &mut self.candidates;
+        let kept: f64;
         if params.top_k == 0 || params.top_k as usize >= scores.len() {
+            self.weights.clear();
+            self.weights.extend(scores.iter().map(|score| weight(*score)));
+            kept = self.weights.iter().filter(|weight| **weight >= min_p).sum();
+            let least = min_p.max(select::negligible(kept, scores.len(), top_p));
+            let all = (0u32..).zip(scores).zip(&self.weights);
+            let all = all.map(|((token, score), weight)| Candidate { token, score: *score, weight: *weight });
             candidates.clear();
-            let all = (0u32..).zip(scores);
-            candidates.extend(all.map(|(token, score)| Candidate { token, score: *score, weight: 0.0 }));
+            candidates.extend(all.filter(|candidate| candidate.weight >= least));
         } else {
             select::top_k(scores, params.top_k as usize, candidates);
+            candidates.iter_mut().for_each(|candidate| candidate.weight = weight(candidate.score));
+            candidates.retain(|candidate| candidate.weight >= min_p);
+            kept = candidates.iter().map(|candidate| candidate.weight).sum();
         }
-        let (temperature, highest) = (f64::from(params.temperature), f64::from(highest));
-        for candidate in candidates.iter_mut() {
-            candidate.weight = exp((f64::from(candidate.score) - highest) / temperature);
-        }
-        // The likeliest weighs 1. Of scores, `min_p` and `top_k` both keep an upper part, so their order is free.
-        let min_p = f64::from(params.min_p);
-        candidates.retain(|c| c.weight >= min_p && c.weight > 0.0);
-        if params.top_p < 1.0 {
-            select::top_p(candidates, f64::from(params.top_p));
+        if top_p < 1.0 {
+            select::top_p(candidates, top_p * kept);
         }
         let total: f64 = candidates.iter().map(|c| c.weight).sum();
         let mut left = uniform(seed, index) * total;
@@ -204,22 +212,31 @@ fn highest(scores: &[f32]) -> Result<(u32, f32), SampleError> {
     Ok((token, highest))
 }
 
-/// e to the power of `x`, which is at most 0; to about 1e-16, and the same on every platform.
+/// e to the power of `x`, which is at most 0; to about 1e-16, and the same on every platform. Without branches, so that
+/// loops over it are vectorised.
 fn exp(x: f64) -> f64 {
     const LN_2_HIGH: f64 = 0.693_147_180_369_123_8;
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    if x < -708.0 {
-        return 0.0;
-    }
-    let power = (x * std::f64::consts::LOG2_E).round();
+    // Added to a number it rounds it to an integer, which then stands in the lowest bits.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    let rounded = x * std::f64::consts::LOG2_E + ROUND;
+    let power = rounded - ROUND;
     let rest = (x - power * LN_2_HIGH) - power * LN_2_LOW;
-    // The exponential series, to rest^13 / 13!; |rest| is at most ln(2) / 2.
-    let mut sum = 1.0;
-    for n in (1..=13).rev() {
-        sum = 1.0 + sum * rest / f64::from(n);
-    }
-    sum * f64::from_bits(((power as i64 + 1023) as u64) << 52)
+    let series = INVERSE_FACTORIALS.iter().rev().fold(0.0, |sum, coefficient| sum * rest + coefficient);
+    let scale = f64::from_bits((rounded.to_bits().wrapping_add(1023)) << 52);
+    if x < -708.0 { 0.0 } else { series * scale }
 }
+
+/// 1 / n!; enough for arguments of at most ln(2) / 2.
+const INVERSE_FACTORIALS: [f64; 14] = {
+    let mut all = [1.0; 14];
+    let mut n = 1;
+    while n < all.len() {
+        all[n] = all[n - 1] / n as f64;
+        n += 1;
+    }
+    all
+};
 
 #[cfg(test)]
 mod tests {

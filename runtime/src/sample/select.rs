@@ -30,13 +30,14 @@ pub(super) fn top_k(scores: &[f32], k: usize, kept: &mut Vec<Candidate>) {
     cut(kept, k);
 }
 
-/// Keeps the likeliest whose weights add up to at least `mass` times all, in descending order; at least one.
-pub(super) fn top_p(candidates: &mut Vec<Candidate>, mass: f64) {
-    let total: f64 = candidates.iter().map(|c| c.weight).sum();
-    // All that are lighter than this together weigh less than what is to be cut off. Half of it leaves room for
-    // rounding.
-    let light = 0.5 * (1.0 - mass) * total / candidates.len().max(1) as f64;
-    candidates.retain(|c| c.weight >= light);
+/// A weight so low that `top_p` keeps no candidate that has less, given the weight of all and their number.
+pub(super) fn negligible(total: f64, count: usize, top_p: f64) -> f64 {
+    // All that are lighter together weigh less than what is to be cut off. Half of it leaves room for rounding.
+    0.5 * (1.0 - top_p) * total / count.max(1) as f64
+}
+
+/// Keeps the likeliest that together weigh at least so much, in descending order; at least one.
+pub(super) fn top_p(candidates: &mut Vec<Candidate>, least_weight: f64) {
     let (mut sum, mut sorted) = (0.0, 0);
     while sorted < candidates.len() {
         let rest = &mut candidates[sorted..];
@@ -47,7 +48,7 @@ pub(super) fn top_p(candidates: &mut Vec<Candidate>, mass: f64) {
         rest[..head].sort_unstable_by(descending);
         for (at, candidate) in rest[..head].iter().enumerate() {
             sum += candidate.weight;
-            if sum >= mass * total {
+            if sum >= least_weight {
                 candidates.truncate(sorted + at + 1);
                 return;
             }
@@ -114,7 +115,9 @@ mod tests {
                 before += c.weight;
                 keep
             });
-            top_p(&mut candidates, mass);
+            let least = negligible(total, candidates.len(), mass);
+            candidates.retain(|c| c.weight >= least);
+            top_p(&mut candidates, mass * total);
             prop_assert_eq!(candidates, sorted);
         }
     }
