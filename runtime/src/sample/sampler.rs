@@ -75,7 +75,7 @@ impl TokenCounts {
 }
 
 impl Sampler {
-    /// Chooses the next token from `logits`, [V]. `counts` are of the tokens before, `index` is the number of those
+    /// Chooses the next token from `logits`, f32 `[V]`. `counts` are of the tokens before, `index` is the number of those
     /// generated, and `seed` is used in place of the parameters'.
     ///
     /// # Errors
