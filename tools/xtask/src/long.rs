@@ -37,16 +37,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(package) => command.args(["--package", package]),
         None => command.arg("--workspace"),
     };
-    command.args(["--lib", "--bins", "--tests", "--no-fail-fast"]).args(PROFILE);
+    command.args(["--tests", "--no-fail-fast"]).args(PROFILE);
     command.args(["--", "--ignored", "--nocapture", "--test-threads=1"]).args(filters(&args.names));
 
-    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+    let words: Vec<_> = command.get_args().map(|word| quoted(&word.to_string_lossy())).collect();
     eprintln!("running: cargo {}", words.join(" "));
     let start = Instant::now();
     let status = command.status().context("cannot start cargo")?;
     let outcome = if status.success() { "passed" } else { "failed" };
     eprintln!("long tests {outcome} after {} s", start.elapsed().as_secs());
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    if word.contains('\'') { format!("\"{word}\"") } else { word.to_owned() }
 }
 
 /// What the test binaries select by: a part of the name, any of several.
