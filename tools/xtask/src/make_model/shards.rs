@@ -57,9 +57,11 @@ pub fn divide(weights: impl Iterator<Item = SourceWeight>, max_bytes: u64) -> an
 
 /// File of each tensor, in the order of their names.
 pub fn weight_map(shards: &[Shard]) -> BTreeMap<&str, &str> {
-    let of_shard = |shard| -> (&Shard, _) { (shard, shard.weights.iter()) };
-    let pairs = shards.iter().map(of_shard);
-    pairs.flat_map(|(shard, weights)| weights.map(|weight| (weight.name.as_str(), &*shard.file))).collect()
+    let mut map = BTreeMap::new();
+    for shard in shards {
+        map.extend(shard.weights.iter().map(|weight| (weight.name.as_str(), shard.file.as_str())));
+    }
+    map
 }
 
 /// Number of elements. No tensor of a [`Shard`] has more than 64 bits can say.
