@@ -1,8 +1,9 @@
 //! What a user is told when something goes wrong, and the exit code that goes with it.
 
 use mscc_compiler::CompileError;
-use mscc_runtime::RuntimeError;
+use mscc_ir::plan::container::ContainerError;
 use mscc_runtime::engine::EngineError;
+use mscc_runtime::{LlmError, RuntimeError};
 use std::path::PathBuf;
 
 /// Why a command ended early.
@@ -10,9 +11,9 @@ use std::path::PathBuf;
 pub enum CliError {
     /// A model that cannot be compiled.
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Compile(Box<CompileError>),
     /// A plan that cannot be loaded or run.
-    #[error(transparent)]
+    #[error("{}{}", .0, hint(.0))]
     Runtime(#[from] RuntimeError),
     /// A request that cannot be served.
     #[error(transparent)]
@@ -51,17 +52,46 @@ impl CliError {
     /// 2 for bad input, 1 for what failed though the input was right.
     pub fn exit_code(&self) -> u8 {
         match self {
-            CliError::Compile(error) => match error {
+            CliError::Compile(error) => match **error {
                 CompileError::Pass(_) | CompileError::Plan(_) | CompileError::Lower(_) => 1,
                 _ => 2,
             },
-            CliError::Runtime(error) => match error {
+            CliError::Runtime(error) | CliError::Engine(EngineError::Runtime(error)) => match error {
                 RuntimeError::Memory { .. } | RuntimeError::Launch { .. } => 1,
                 _ => 2,
             },
-            CliError::Input(_) | CliError::Read { .. } => 2,
-            CliError::Engine(_) | CliError::Write { .. } | CliError::Output(_) | CliError::Failure(_) => 1,
+            CliError::Engine(EngineError::Logits { .. }) => 1,
+            CliError::Engine(_) | CliError::Input(_) | CliError::Read { .. } => 2,
+            CliError::Write { .. } | CliError::Output(_) | CliError::Failure(_) => 1,
             CliError::ClosedPipe => 0,
+        }
+    }
+}
+
+/// What to do about it, where the error cannot know.
+fn hint(error: &RuntimeError) -> &'static str {
+    match error {
+        RuntimeError::Plan { source: ContainerError::Magic, .. } => "; `mscc compile` makes one of a model",
+        RuntimeError::Plan {
+            source: ContainerError::Damaged(_) | ContainerError::Section { .. }, ..
+        } => "; compile the model again",
+        _ => "",
+    }
+}
+
+impl From<CompileError> for CliError {
+    fn from(error: CompileError) -> Self {
+        CliError::Compile(Box::new(error))
+    }
+}
+
+impl From<LlmError> for CliError {
+    fn from(error: LlmError) -> Self {
+        match error {
+            LlmError::Load(error) => CliError::Runtime(error),
+            LlmError::Engine(error) => CliError::Engine(error),
+            LlmError::Generation(problem) => CliError::Failure(problem),
+            other => CliError::Input(other.to_string()),
         }
     }
 }

@@ -10,9 +10,14 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use error::CliError;
 
+const EXAMPLES: &str = "Examples:
+  mscc run ./Qwen3-0.6B --prompt 'Once upon a time'
+  mscc compile ./Qwen3-0.6B -o plan.bin
+  mscc run plan.bin --prompt 'Once upon a time' --max-tokens 50";
+
 /// Ahead-of-time graph compiler and runtime for language models.
 #[derive(Parser)]
-#[command(name = "mscc", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "mscc", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -48,7 +53,7 @@ fn main() -> std::process::ExitCode {
         // Whoever reads our output has had enough of it: `mscc inspect plan.bin | head`.
         Err(CliError::ClosedPipe) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            output::note(&format!("error: {error}"));
             std::process::ExitCode::from(error.exit_code())
         }
     }

@@ -1,6 +1,7 @@
 //! Writing files whole, and standard output.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use crate::error::CliError;
@@ -11,33 +12,46 @@ pub fn write_file(path: &Path, content: &[u8]) -> Result<(), CliError> {
 }
 
 /// As [`write_file`], for content that is made while it is written.
-pub fn write_with(
-    path: &Path,
-    write: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
-) -> Result<(), CliError> {
+pub fn write_with(path: &Path, write: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<(), CliError> {
     let failed = |source| CliError::Write { path: path.to_owned(), source };
-    let dir = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new().prefix(".mscc-").tempfile_in(dir).map_err(failed)?;
+    check_writable(path)?;
+    // A link stays and what it leads to is replaced; what is no file (a pipe, /dev/null) cannot be replaced.
+    let resolved = path.canonicalize();
+    let path = resolved.as_deref().unwrap_or(path);
+    if path.exists() && !path.is_file() {
+        let mut file = File::options().write(true).open(path).map_err(failed)?;
+        return write(&mut file).map_err(failed);
+    }
+    // Created by us and not by `tempfile`, whose files are for their owner alone.
+    let create = |path: &Path| File::create_new(path);
+    let mut file =
+        tempfile::Builder::new().prefix(".mscc-").make_in(directory(path), create).map_err(failed)?;
     write(file.as_file_mut()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
-    make_readable(file.as_file()).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
-/// Temporary files are for their owner alone; what takes a user's name is as other files of theirs.
-#[cfg(unix)]
-fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+/// Says before long work whether its result has a place to go.
+pub fn check_writable(path: &Path) -> Result<(), CliError> {
+    let failed = |kind, problem: String| {
+        Err(CliError::Write { path: path.to_owned(), source: std::io::Error::new(kind, problem) })
+    };
+    let dir = directory(path);
+    if path.is_dir() {
+        return failed(ErrorKind::IsADirectory, "it is a directory".to_owned());
+    }
+    if !dir.is_dir() {
+        return failed(ErrorKind::NotFound, format!("there is no directory {}", dir.display()));
+    }
+    Ok(())
 }
 
-#[cfg(not(unix))]
-fn make_readable(_: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Writes text to standard output.
@@ -45,6 +59,11 @@ pub fn print(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// Writes a line to standard error; if nobody listens there, the work goes on.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes a document of data to standard output.

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mscc_runtime::engine::text::tokenizer_dir;
 use mscc_runtime::load::weights::LoadProgress;
-use mscc_runtime::{LoadOptions, Model};
+use mscc_runtime::{LoadOptions, Model, RuntimeError};
 use mscc_text::Tokenizer;
 
 use crate::error::CliError;
-use crate::model_yaml;
+use crate::model_yaml::{self, TOKENIZER_FILE};
 
 /// What is run, and on how many threads.
 #[derive(clap::Args)]
@@ -27,7 +28,10 @@ impl PlanArgs {
     /// Loads the plan and binds its weights.
     pub fn load(&self) -> Result<Model, CliError> {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(ProgressStyle::with_template("loading weights {wide_bar} {pos}/{len}").expect("the template is well-formed"));
+        bar.set_style(
+            ProgressStyle::with_template("loading weights {wide_bar} {pos}/{len}")
+                .expect("the template is well-formed"),
+        );
         let progress = |progress: LoadProgress| {
             bar.set_length(progress.total as u64);
             bar.set_position(progress.done as u64);
@@ -39,13 +43,19 @@ impl PlanArgs {
             ..LoadOptions::default()
         };
         let model = if is_model(&self.plan) {
-            let compiled = mscc_compiler::compile(&model_yaml::read(&self.plan)?, false)?;
+            let compiled = model_yaml::compile(&model_yaml::read(&self.plan)?, false)?;
             Model::from_plan(compiled.plan, self.base_dir(), &options)
         } else {
             Model::load(&self.plan, &options)
         };
         bar.finish_and_clear();
-        Ok(model?)
+        model.map_err(|error| match error {
+            // A plan without weights names no directory of theirs.
+            RuntimeError::Weights { path, problem } if path.as_os_str().is_empty() => {
+                RuntimeError::Weights { path: self.plan.clone(), problem }.into()
+            }
+            other => other.into(),
+        })
     }
 
     /// Where relative paths of the plan are looked for if they are not in the current directory.
@@ -55,19 +65,36 @@ impl PlanArgs {
 
     /// The model's tokenizer; without one, an error that says what needs it.
     pub fn tokenizer(&self, model: &Model, what_for: &str) -> Result<Tokenizer, CliError> {
-        let assets = &model.plan().text;
-        let dir = mscc_runtime::engine::text::tokenizer_dir(assets, self.base_dir(), self.weights.as_deref());
-        let dir = dir.ok_or_else(|| {
-            CliError::Input(format!("{what_for} needs a tokenizer, and the model has none: give token ids instead"))
+        let dir = self.tokenizer_dir(model).ok_or_else(|| {
+            CliError::Input(format!(
+                "{what_for} needs a tokenizer, and the model has none: give token ids instead"
+            ))
         })?;
+        if !dir.join(TOKENIZER_FILE).is_file() {
+            let problem = format!(
+                "{what_for} needs a tokenizer, and there is no {TOKENIZER_FILE} in {}",
+                dir.display()
+            );
+            return Err(CliError::Input(format!(
+                "{problem}; pass --weights DIR with the directory that has it"
+            )));
+        }
         Tokenizer::from_dir(&dir).map_err(|error| CliError::Input(error.to_string()))
+    }
+
+    /// Whether the model's tokenizer is where it should be.
+    pub fn has_tokenizer(&self, model: &Model) -> bool {
+        self.tokenizer_dir(model).is_some_and(|dir| dir.join(TOKENIZER_FILE).is_file())
+    }
+
+    fn tokenizer_dir(&self, model: &Model) -> Option<PathBuf> {
+        tokenizer_dir(&model.plan().text, self.base_dir(), self.weights.as_deref())
     }
 }
 
 /// Whether a path names a model to be compiled, not a plan.
 fn is_model(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    path.is_dir() || matches!(extension, Some("yaml" | "yml"))
+    path.is_dir() || model_yaml::is_yaml(path)
 }
 
 /// Token ids as users write them: `1,2,3`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use mscc_compiler::{Compiled, Options, compile};
+use mscc_compiler::{Compiled, Options};
 use mscc_ir::plan::{container, print_plan};
 use mscc_ir::text::print_module;
 use serde_json::json;
@@ -23,12 +23,12 @@ use crate::{model_yaml, output};
   mscc compile ./Qwen3-0.6B --emit fused
   mscc compile --config-only config.json --emit lowered
 
-Keys of model.yaml are the options below with `_` for `-`; options win over them.")]
+Keys of model.yaml are the options above with `_` for `-`; options win over them.")]
 pub struct Args {
     /// model.yaml, or a model directory
     #[arg(value_name = "MODEL", required_unless_present_any = ["model", "config_only"])]
     source: Option<PathBuf>,
-    /// Where the plan is written
+    /// Where the plan is written, or the stage that is printed
     #[arg(short, long, value_name = "FILE", required_unless_present = "emit")]
     output: Option<PathBuf>,
     /// Print a stage as text in place of writing the plan
@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
     /// Print what was compiled as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "emit")]
     json: bool,
 }
 
@@ -88,17 +88,21 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let started = Instant::now();
     let config_only = args.config_only.is_some();
     let options = options(&args)?;
-    let compiled = compile(&options, config_only)?;
+    let compiled = model_yaml::compile(&options, config_only)?;
     for warning in &compiled.plan.meta.warnings {
-        eprintln!("warning: {warning}");
+        output::note(&format!("warning: {warning}"));
     }
     for report in &compiled.reports {
         for diagnostic in &report.diagnostics {
-            eprintln!("warning: @{}: {diagnostic}", report.function);
+            output::note(&format!("warning: @{}: {diagnostic}", report.function));
         }
     }
     if let Some(emit) = args.emit {
-        return output::print(&text(&compiled, emit));
+        let text = text(&compiled, emit);
+        return match &args.output {
+            None => output::print(&text),
+            Some(path) => output::write_file(path, text.as_bytes()),
+        };
     }
     let path = args.output.as_deref().ok_or_else(|| CliError::Input("name the plan with -o".into()))?;
     let bytes = container::encode(&compiled.plan).map_err(|error| CliError::Failure(error.to_string()))?;
@@ -106,7 +110,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     if args.json {
         return output::print_json(&summary(&compiled, path, bytes.len(), started));
     }
-    eprintln!("{} in {:.0?}", path.display(), started.elapsed());
+    output::note(&format!("{} in {:.0?}", path.display(), started.elapsed()));
     Ok(())
 }
 
@@ -119,6 +123,10 @@ fn options(args: &Args) -> Result<Options, CliError> {
         }
         (source, config) => source.or(config),
     };
+    if let (Some(source), Some(model)) = (source.filter(|source| !model_yaml::is_yaml(source)), &args.model) {
+        let (source, model) = (source.display(), model.display());
+        return Err(CliError::Input(format!("two models are named: {source} and --model {model}")));
+    }
     let file = source.map_or(Ok(Options::default()), |path| model_yaml::read(path))?;
     Ok(file.overridden_by(Options {
         model: args.model.clone(),
@@ -142,12 +150,7 @@ fn text(compiled: &Compiled, emit: Emit) -> String {
     }
 }
 
-fn summary(
-    compiled: &Compiled,
-    path: &std::path::Path,
-    bytes: usize,
-    started: Instant,
-) -> serde_json::Value {
+fn summary(compiled: &Compiled, path: &std::path::Path, bytes: usize, started: Instant) -> serde_json::Value {
     let meta = &compiled.plan.meta;
     json!({
         "schema": "mscc.compile.v1",

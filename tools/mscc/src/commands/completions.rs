@@ -3,6 +3,7 @@
 use clap_complete::Shell;
 
 use crate::error::CliError;
+use crate::output;
 
 /// Write completions for a shell to standard output
 #[derive(clap::Args)]
@@ -14,6 +15,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, command: &mut clap::Command) -> Result<(), CliError> {
-    clap_complete::generate(args.shell, command, "mscc", &mut std::io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, command, "mscc", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
 }

@@ -35,11 +35,15 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
     let mut model = args.plan.load()?;
+    let (window, max_model_len) = (args.window as usize, model.limits().max_model_len);
+    if args.window > max_model_len {
+        let problem = format!("--window {window} is more than max_model_len, {max_model_len}");
+        return Err(CliError::Input(format!("{problem}; compile the model with a greater --max-model-len")));
+    }
     let tokenizer = args.plan.tokenizer(&model, "--file")?;
     let text = std::fs::read_to_string(&args.file)
         .map_err(|source| CliError::Read { path: args.file.clone(), source })?;
     let tokens = tokenizer.encode(&text, false).map_err(|error| CliError::Input(error.to_string()))?;
-    let window = args.window as usize;
     let windows: Vec<&[u32]> = windows(&tokens, window).collect();
     if windows.is_empty() {
         let problem = format!("{} tokens are too few for a window of {window}", tokens.len());
@@ -71,7 +75,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
             "seconds": seconds,
         }));
     }
-    eprintln!("{evaluated} of {} tokens in {} windows, {seconds:.1} s", tokens.len(), windows.len());
+    let (all, count) = (tokens.len(), windows.len());
+    output::note(&format!("{evaluated} of {all} tokens in {count} windows, {seconds:.1} s"));
     output::print(&format!("perplexity {:.4}\n", nll.exp()))
 }
 

@@ -64,7 +64,8 @@ fn memory(plan: &Plan) -> Memory {
     let (mut weights, mut mapped) = (Some(0u64), Some(0u64));
     for (recipe, _) in plan.weight_instances() {
         let recipe = &plan.weights.recipes[recipe as usize];
-        let bytes = recipe.ty().map(TensorType::bytes).and_then(|bytes| u64::try_from(bytes.as_const()?).ok());
+        let bytes =
+            recipe.ty().map(TensorType::bytes).and_then(|bytes| u64::try_from(bytes.as_const()?).ok());
         let add = |sum: Option<u64>| sum?.checked_add(bytes?);
         weights = add(weights);
         if recipe.identity().is_some() {
@@ -103,7 +104,11 @@ fn bytes(count: Option<u64>) -> String {
 fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let (meta, memory) = (&plan.meta, memory(plan));
-    writeln!(out, "{} ({}), for {}, computes in {}", meta.model, meta.family, meta.target, meta.compute_dtype)?;
+    writeln!(
+        out,
+        "{} ({}), for {}, computes in {}",
+        meta.model, meta.family, meta.target, meta.compute_dtype
+    )?;
     writeln!(out, "written by {}", meta.producer)?;
     for warning in &meta.warnings {
         writeln!(out, "warning: {warning}")?;
@@ -125,11 +130,19 @@ fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
     for program in &plan.programs {
         for variant in &program.variants {
             let launches = launches_per_step(variant);
-            writeln!(out, "\nprogram {}, variant {}: {launches} launches a step", program.name, variant.name)?;
+            writeln!(
+                out,
+                "\nprogram {}, variant {}: {launches} launches a step",
+                program.name, variant.name
+            )?;
             for (index, function) in variant.functions.iter().enumerate() {
                 let calls = calls_of(variant, index);
                 writeln!(out, "  @{} × {calls}: {} launches", function.name, function.launches.len())?;
                 writeln!(out, "    {}", kernels(function))?;
+                for launch in function.launches.iter().filter(|launch| launch.origins.len() > 1) {
+                    let (name, origins) = (&launch.name, launch.origins.join(", "));
+                    writeln!(out, "    {name}: {} from {origins}", launch.kernel)?;
+                }
             }
         }
     }
@@ -168,7 +181,9 @@ fn to_json(plan: &Plan) -> Value {
     let symbols: serde_json::Map<String, Value> = plan
         .symbols
         .iter()
-        .map(|(name, info)| (name.clone(), json!({ "min": info.min, "max": info.max, "likely": info.likely })))
+        .map(|(name, info)| {
+            (name.clone(), json!({ "min": info.min, "max": info.max, "likely": info.likely }))
+        })
         .collect();
     json!({
         "schema": "mscc.inspect.v1",

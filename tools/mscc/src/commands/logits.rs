@@ -40,6 +40,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
+    output::check_writable(&args.output)?;
     let mut model = args.plan.load()?;
     let tokens = match (&args.prompt, &args.prompt_ids) {
         (None, Some(ids)) => ids.0.clone(),
@@ -91,7 +92,9 @@ impl TapSink for HiddenStates {
 fn write(path: &Path, tensors: &BTreeMap<String, Rows>) -> Result<(), CliError> {
     let bytes: BTreeMap<&str, Vec<u8>> = tensors
         .iter()
-        .map(|(name, rows)| (name.as_str(), rows.values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .map(|(name, rows)| {
+            (name.as_str(), rows.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
         .collect();
     let mut views = Vec::with_capacity(tensors.len());
     for (name, rows) in tensors {

@@ -26,6 +26,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
         return output::print_json(&json!({ "schema": "mscc.models.v1", "families": list }));
     }
     let lines = families.iter();
-    let lines = lines.map(|family| format!("{:<16} {}\n", family.model_type, family.architectures.join(", ")));
+    let lines =
+        lines.map(|family| format!("{:<16} {}\n", family.model_type, family.architectures.join(", ")));
     output::print(&lines.collect::<String>())
 }

@@ -40,6 +40,11 @@ pub fn run(args: Args) -> Result<(), CliError> {
     if !errors.is_empty() {
         return Err(at(errors.join("\n  ")));
     }
+    if module.functions.is_empty() {
+        return Err(at(
+            "there is no function in it; `mscc compile MODEL --emit traced` shows the form".to_owned()
+        ));
+    }
     let passes: Vec<Pass> = args
         .passes
         .iter()
@@ -49,11 +54,11 @@ pub fn run(args: Args) -> Result<(), CliError> {
         CliError::Input(format!("unknown target `{}`: expected {}", args.target, Target::NAMES.join(", ")))
     })?;
     let rules = mscc_patterns::builtin().map_err(|error| CliError::Failure(error.to_string()))?;
-    let (module, reports) =
-        passes::run(&module, &passes, &rules, &target).map_err(|error| CliError::Failure(error.to_string()))?;
+    let (module, reports) = passes::run(&module, &passes, &rules, &target)
+        .map_err(|error| CliError::Failure(error.to_string()))?;
     for report in &reports {
         for diagnostic in &report.diagnostics {
-            eprintln!("warning: @{}: {diagnostic}", report.function);
+            output::note(&format!("warning: @{}: {diagnostic}", report.function));
         }
     }
     match args.output {

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use clap::builder::NonEmptyStringValueParser;
+use mscc_runtime::Llm;
 use mscc_runtime::Model;
 use mscc_runtime::engine::text::{Prompt, TextRequest};
 use mscc_runtime::engine::{Engine, EngineOptions, FinishReason, Request};
 use mscc_runtime::sample::SamplingParams;
-use mscc_runtime::{Llm, LlmError};
 use serde_json::json;
 
 use crate::error::CliError;
@@ -38,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     ignore_eos: bool,
     /// Text that ends the continuation; may be given several times
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     stop: Vec<String>,
     #[command(flatten)]
     sampling: Sampling,
@@ -55,19 +56,19 @@ struct Sampling {
     #[arg(long)]
     recommended: bool,
     /// Divides the scores; 0 is greedy
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Keeps the N likeliest tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     top_k: Option<u32>,
     /// Keeps the likeliest tokens that add up to X
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     top_p: Option<f32>,
     /// Keeps tokens at least X as likely as the likeliest
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     min_p: Option<f32>,
     /// Makes tokens already there less likely; 1 does nothing
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     repetition_penalty: Option<f32>,
     /// Subtracted from the scores of generated tokens
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -120,27 +121,26 @@ struct Continuation {
 pub fn run(args: Args) -> Result<(), CliError> {
     let model = args.plan.load()?;
     let params = args.sampling.params(&model, args.max_tokens)?;
-    let has_tokenizer = model.plan().text.tokenizer_dir.is_some();
+    let has_tokenizer = args.plan.has_tokenizer(&model);
     let continuation = match (&args.prompt, &args.prompt_ids) {
         (None, Some(ids)) if !has_tokenizer => {
             if !args.stop.is_empty() {
-                return Err(CliError::Input("--stop needs a tokenizer, and the model has none".into()));
+                args.plan.tokenizer(&model, "--stop")?;
             }
             continue_ids(model, &args, &ids.0, params)?
         }
         _ => continue_text(model, &args, params)?,
     };
-    continuation.report_speed();
-    if args.json {
-        return output::print_json(&continuation.to_json());
-    }
-    match continuation.text {
-        Some(_) => output::print("\n"),
+    match &continuation.text {
+        _ if args.json => output::print_json(&continuation.to_json())?,
+        Some(_) => output::print("\n")?,
         None => {
             let ids: Vec<String> = continuation.token_ids.iter().map(u32::to_string).collect();
-            output::print(&format!("{}\n", ids.join(",")))
+            output::print(&format!("{}\n", ids.join(",")))?;
         }
     }
+    continuation.report_speed();
+    Ok(())
 }
 
 fn engine_options(model: &Model) -> EngineOptions {
@@ -229,11 +229,9 @@ impl Continuation {
 
     fn report_speed(&self) {
         let (prompt, rate) = (self.prompt_ids.len(), self.prefill_rate());
-        eprint!("\nprompt {prompt} tokens at {rate:.1} tokens/s, {} generated", self.token_ids.len());
-        match self.decode_rate() {
-            Some(rate) => eprintln!(" at {rate:.1} tokens/s"),
-            None => eprintln!(),
-        }
+        let decode = self.decode_rate().map_or(String::new(), |rate| format!(" at {rate:.1} tokens/s"));
+        let generated = self.token_ids.len();
+        output::note(&format!("prompt {prompt} tokens at {rate:.1} tokens/s, {generated} generated{decode}"));
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -254,11 +252,5 @@ impl Continuation {
             "prompt_tokens_per_second": self.prefill_rate(),
             "tokens_per_second": self.decode_rate(),
         })
-    }
-}
-
-impl From<LlmError> for CliError {
-    fn from(error: LlmError) -> Self {
-        CliError::Input(error.to_string())
     }
 }
