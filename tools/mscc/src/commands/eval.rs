@@ -14,8 +14,8 @@ use crate::plan_source::PlanArgs;
 /// Measure perplexity on a text
 ///
 /// The whole text is encoded once, without added special tokens, and cut into windows that do not overlap: tokens
-/// [i, i+N) are the input, [i+1, i+N+1) the targets, each window from an empty cache. What is left over at the end,
-/// too short for a window, is not counted. Perplexity is exp of the mean negative log-likelihood.
+/// [i, i+N) are the input, [i+1, i+N+1) the targets, each window from an empty cache; the last may be shorter.
+/// Perplexity is exp of the mean negative log-likelihood of all targets.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  mscc eval plan.bin --file eval.txt --window 256")]
 pub struct Args {
@@ -46,10 +46,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let tokens = tokenizer.encode(&text, false).map_err(|error| CliError::Input(error.to_string()))?;
     let windows: Vec<&[u32]> = windows(&tokens, window).collect();
     if windows.is_empty() {
-        let problem = format!("{} tokens are too few for a window of {window}", tokens.len());
+        let problem = "perplexity needs two tokens at least";
         return Err(CliError::Input(format!("{}: {problem}", args.file.display())));
     }
-    let inputs: Vec<&[u32]> = windows.iter().map(|tokens| &tokens[..window]).collect();
+    let inputs: Vec<&[u32]> = windows.iter().map(|tokens| &tokens[..tokens.len() - 1]).collect();
     let vocab_size = model.limits().vocab_size as usize;
     let started = Instant::now();
     let mut sums = vec![0.0f64; windows.len()];
@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
         Ok::<(), CliError>(())
     })?;
-    let evaluated = windows.len() * window;
+    let evaluated: usize = inputs.iter().map(|input| input.len()).sum();
     let nll = sums.iter().sum::<f64>() / evaluated as f64;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
@@ -80,9 +80,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
     output::print(&format!("perplexity {:.4}\n", nll.exp()))
 }
 
-/// Windows of `window` tokens and the one behind.
+/// Windows of at most `window` tokens and the one behind; each has two at least.
 fn windows(tokens: &[u32], window: usize) -> impl Iterator<Item = &[u32]> {
-    (0..).map(move |index| index * window).map_while(move |start| tokens.get(start..start + window + 1))
+    let starts = (0..tokens.len().saturating_sub(1)).step_by(window);
+    starts.map(move |start| &tokens[start..tokens.len().min(start + window + 1)])
 }
 
 /// `-ln softmax(logits)[target]`, in f64.
@@ -98,10 +99,11 @@ mod tests {
 
     #[test]
     fn windows_share_only_their_ends() {
-        let tokens: Vec<u32> = (0..10).collect();
+        let tokens: Vec<u32> = (0..11).collect();
         let all: Vec<&[u32]> = windows(&tokens, 3).collect();
-        assert_eq!(all, [&[0, 1, 2, 3][..], &[3, 4, 5, 6], &[6, 7, 8, 9]]);
-        assert_eq!(windows(&tokens, 10).count(), 0);
+        assert_eq!(all, [&[0, 1, 2, 3][..], &[3, 4, 5, 6], &[6, 7, 8, 9], &[9, 10]]);
+        assert_eq!(windows(&tokens[..10], 3).count(), 3, "a lone last token has no target");
+        assert_eq!(windows(&tokens[..1], 3).count() + windows(&[], 3).count(), 0);
     }
 
     #[test]
