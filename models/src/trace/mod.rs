@@ -421,7 +421,16 @@ fn num_layers(context: &Context<'_>) -> Result<u32, TraceError> {
     Err(context.bad_setting(&count.expr, Setting::Int(i64::from(layers)), expected))
 }
 
+/// A family found by one of `model_type` and `architectures` while the other says something else.
 fn other_architecture(context: &Context<'_>) -> Result<Option<Warning>, TraceError> {
+    let family = context.family.model_type.as_str();
+    if let Some(found) = context.config.opt_str("model_type")?.filter(|found| *found != family) {
+        return Ok(Some(Warning::OtherModelType {
+            config: context.config.path().to_owned(),
+            found: found.to_owned(),
+            family: family.to_owned(),
+        }));
+    }
     let (found, expected) = (context.config.architectures()?, &context.family.architectures);
     if found.is_empty() || found.iter().any(|name| expected.iter().any(|other| other == name)) {
         return Ok(None);

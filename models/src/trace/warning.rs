@@ -42,6 +42,19 @@ pub enum Warning {
         /// What the config says.
         trained: u32,
     },
+    /// The config's `model_type` is unknown, but its classes are a family's.
+    #[error(
+        "{}: `model_type` = {found:?} is unknown; it is read as {family:?}, to which its `architectures` belong",
+        config.display()
+    )]
+    OtherModelType {
+        /// The config.
+        config: PathBuf,
+        /// The type it names.
+        found: String,
+        /// The family it is read as.
+        family: String,
+    },
     /// The config names other classes than the family's.
     #[error("{}: `architectures` = {found} is none of {expected}: it is read as one", config.display())]
     OtherArchitecture {
