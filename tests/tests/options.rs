@@ -69,7 +69,7 @@ fn what_is_not_supported_is_named() {
         }
     };
     let cases = [
-        (r#""model_type": "qwen3""#, r#""model_type": "qwen9""#, "the nearest is `qwen3`"),
+        (r#""model_type": "qwen3""#, r#""model_type": "qwen9""#, "the nearest is `qwen"),
         (r#""hidden_act": "silu""#, r#""hidden_act": "gelu""#, "hidden_act"),
         (r#""rope_scaling": null"#, r#""rope_scaling": {"rope_type": "longrope", "factor": 2.0}"#, "longrope"),
         (r#""head_dim": 24"#, r#""head_dim": 20"#, "q_proj"),
