@@ -1,6 +1,6 @@
 //! Element-wise sum.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError};
 use crate::TensorType;
 use crate::attr::{AttrError, AttrReader};
 use crate::reference::{self, Tensor};
@@ -34,5 +34,25 @@ impl OpDef for Add {
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         Ok(vec![reference::binary(&operands[0], &operands[1], &shapes[0], |a, b| a + b)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        (Add, draw.broadcast())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Add, &[
+            (&["f32[T, 4]", "bf16[4]"], "", "`b` is bf16, expected f32"),
+            (&["i32[T]", "i32[T]"], "", "`a` is i32, expected a float type"),
+            (&["f32[T, 4]", "f32[T]"], "", "`b` has size T along axis 0, expected 4"),
+            (&["f32[1]", "f32[T, 4]"], "", "`a` has size 1 along axis 0, expected 4"),
+        ]);
     }
 }

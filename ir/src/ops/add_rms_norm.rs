@@ -1,6 +1,6 @@
 //! Residual add and normalisation in one pass.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::{self, Tensor};
 use crate::{Dim, TensorType};
@@ -54,5 +54,27 @@ impl OpDef for AddRmsNorm {
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         let h = reference::binary(&operands[0], &operands[1], &shapes[1], |x, r| x + r);
         Ok(vec![reference::rms_norm(&h, &operands[2], self.eps.0), h])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let (dtype, x) = (draw.float(), draw.shape(1, 3));
+        let weight = TensorType::new(draw.float(), [x[x.len() - 1].clone()]);
+        let x = TensorType::new(dtype, x);
+        (AddRmsNorm { eps: Float(1e-5) }, vec![x.clone(), x, weight])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::AddRmsNorm, &[
+            (&["f32[T, 4]", "f32[B, 4]", "f32[4]"], "eps=1.0", "`r` has size B along axis 0, expected T"),
+            (&["f32[T, 4]", "f16[T, 4]", "f32[4]"], "eps=1.0", "`r` is f16, expected f32"),
+            (&["f32[]", "f32[]", "f32[1]"], "eps=1.0", "`x` has 0 axes, expected at least 1"),
+        ]);
     }
 }

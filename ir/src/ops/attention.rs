@@ -1,6 +1,6 @@
 //! Causal attention over a paged cache.
 
-use super::{Check, Domain, EvalError, OpDef, Operand, TypeError, Work};
+use super::{Check, Domain, Draw, EvalError, OpDef, Operand, TypeError, Work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::Tensor;
 use crate::{DType, Dim, TensorType};
@@ -145,5 +145,75 @@ impl OpDef for Attention {
             }
         }
         Ok(vec![Tensor::float(q.dtype, &shapes[0], data)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let (q, cache) = (draw.float(), draw.float());
+        let (pages, block, kv_heads) = (Dim::symbol("P"), draw.dim(), Dim::from(1 + draw.below(3)));
+        let (tokens, sequences) = (Dim::symbol("T"), Dim::symbol("B"));
+        let (width, out_width, groups) = (draw.dim(), draw.dim(), draw.below(4));
+        let store = |width: &Dim| {
+            let shape = [pages.clone(), block.clone(), kv_heads.clone(), width.clone()];
+            TensorType::new(cache, shape)
+        };
+        let ints = |shape: &[Dim]| TensorType::new(DType::I32, shape);
+        let operands = vec![
+            TensorType::new(q, [tokens, kv_heads.clone() * Dim::from(groups), width.clone()]),
+            store(&width),
+            store(&out_width),
+            ints(&[sequences.clone(), Dim::symbol("M")]),
+            ints(&[sequences.clone() + Dim::ONE]),
+            ints(&[sequences]),
+        ];
+        let window = draw.flip().then(|| 1 + draw.below(4) as u32);
+        let soft_cap = draw.flip().then(|| draw.number());
+        (Attention { scale: draw.number(), window, soft_cap }, operands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Attention, &[
+            (
+                &["f32[T, 3, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],
+                "scale=1.0",
+                "`q` has size 3 along axis 1, expected 2",
+            ),
+            (
+                &["f32[T, 2, 8]", "f32[P, 4, B, 8]", "f32[P, 4, B, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],
+                "scale=1.0",
+                "`q` has size 2 along axis 1, expected B",
+            ),
+            (
+                &["f32[T, 0, 8]", "f32[P, 4, 0, 8]", "f32[P, 4, 0, 8]", "f32[3]", "i32[B + 1]", "i32[B]"],
+                "scale=1.0",
+                "`block_table` is f32, expected i32",
+            ),
+            (
+                &["f32[T, B, 8]", "f32[P, 4, B, 8]", "f32[P, 4, B, 8]", "i32[B]", "i32[B + 1]", "i32[B]"],
+                "scale=1.0",
+                "`block_table` has 1 axes, expected 2",
+            ),
+            (
+                &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 5, 2, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],
+                "scale=1.0",
+                "`v_cache` has size 5 along axis 1, expected 4",
+            ),
+            (
+                &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B]", "i32[B]"],
+                "scale=1.0",
+                "`query_start` has size B along axis 0, expected B + 1",
+            ),
+            (
+                &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],
+                "scale=1.0, soft_cap=0",
+                "`soft_cap`: is not positive",
+            ),
+        ]);
     }
 }

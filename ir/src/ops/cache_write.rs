@@ -1,6 +1,6 @@
 //! New keys, values or latents into the paged cache.
 
-use super::{Check, Domain, Effect, EvalError, OpDef, Operand, TypeError, Work};
+use super::{Check, Domain, Draw, Effect, EvalError, OpDef, Operand, TypeError, Work};
 use crate::attr::{AttrError, AttrReader};
 use crate::reference::{Data, Tensor};
 use crate::{DType, Dim, TensorType};
@@ -62,5 +62,29 @@ impl OpDef for CacheWrite {
             data[at..at + row].copy_from_slice(&rows.floats()[token * row..(token + 1) * row]);
         }
         Ok(vec![Tensor { data: Data::Float(data), ..cache.clone() }])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let (dtype, row) = (draw.float(), draw.shape(1, 2));
+        let (pages, block, tokens) = (Dim::symbol("P"), draw.dim(), Dim::symbol("T"));
+        let cache: Vec<Dim> = [pages, block].into_iter().chain(row.iter().cloned()).collect();
+        let rows: Vec<Dim> = std::iter::once(tokens.clone()).chain(row).collect();
+        let slot_mapping = TensorType::new(DType::I32, [tokens]);
+        (CacheWrite, vec![TensorType::new(dtype, cache), TensorType::new(dtype, rows), slot_mapping])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::CacheWrite, &[
+            (&["f32[P, 4, 2]", "f32[T, 3]", "i32[T]"], "", "`rows` has size 3 along axis 1, expected 2"),
+            (&["f32[P, 4, 2]", "f32[T, 2]", "i64[T]"], "", "`slot_mapping` is i64, expected i32"),
+            (&["f32[P, 4]", "f32[T]", "i32[T]"], "", "`cache` has 2 axes, expected at least 3"),
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! Change of element type.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, bad};
 use crate::reference::Tensor;
 use crate::{DType, TensorType};
@@ -42,5 +42,23 @@ impl OpDef for Cast {
 
     fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         Ok(vec![Tensor { dtype: self.dtype, ..operands[0].clone() }])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        (Cast { dtype: draw.float() }, vec![TensorType::new(draw.float(), draw.shape(0, 3))])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Cast, &[
+            (&["i8[T]"], "dtype=f32", "`x` is i8, expected a float type"),
+            (&["f32[T]"], "dtype=i8", "`dtype`: expected a float dtype, found `i8`"),
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! Several values joined along an axis.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs};
 use crate::reference::{Data, Tensor};
 use crate::tensor_type::resolve_axis;
@@ -62,6 +62,18 @@ impl OpDef for Concat {
         };
         Ok(vec![Tensor { dtype: operands[0].dtype, shape: shapes[0].clone(), data }])
     }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let (dtype, shape) = (draw.any(), draw.shape(1, 3));
+        let axis = draw.below(shape.len());
+        let parts = (0..1 + draw.below(3)).map(|_| {
+            let mut part = shape.clone();
+            part[axis] = draw.dim();
+            TensorType::new(dtype, part)
+        });
+        let parts = parts.collect();
+        (Concat { axis: draw.axis(axis, shape.len()) }, parts)
+    }
 }
 
 fn join<T: Copy>(parts: &[Tensor], outer: usize, widths: &[usize], of: impl Fn(&Tensor) -> &[T]) -> Vec<T> {
@@ -72,4 +84,20 @@ fn join<T: Copy>(parts: &[Tensor], outer: usize, widths: &[usize], of: impl Fn(&
         }
     }
     joined
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Concat, &[
+            (&["f32[T]", "f32[T]"], "axis=1", "the parts have 1 axes"),
+            (&["f32[T, 2]", "f32[B, 2]"], "axis=1", "size B along axis 0, expected T"),
+            (&["f32[T]", "f16[T]"], "axis=0", "is f16, expected f32"),
+            (&["i8[9223372036854775807]", "i8[1]"], "axis=0", "overflows"),
+        ]);
+    }
 }

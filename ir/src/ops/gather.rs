@@ -1,9 +1,9 @@
 //! Rows picked by index.
 
-use super::{Check, Domain, EvalError, OpDef, Operand, TypeError, Work};
+use super::{Check, Domain, Draw, EvalError, OpDef, Operand, TypeError, Work};
 use crate::attr::{AttrError, AttrReader};
 use crate::reference::Tensor;
-use crate::{Dim, TensorType};
+use crate::{DType, Dim, TensorType};
 
 /// `y[i..] = table[indices[i..]]`: embedding lookup, choice of rows.
 ///
@@ -46,5 +46,26 @@ impl OpDef for Gather {
             }
         }
         Ok(vec![table.pick(&shapes[0], |at| indices.ints()[at / row] as usize * row + at % row)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let index = if draw.flip() { DType::I32 } else { DType::I64 };
+        let table = TensorType::new(draw.any(), draw.shape(1, 3));
+        (Gather, vec![table, TensorType::new(index, draw.shape(0, 2))])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Gather, &[
+            (&["f32[]", "i32[T]"], "", "`table` has 0 axes"),
+            (&["f32[5]", "f32[T]"], "", "`indices` is f32, expected i32 or i64"),
+            (&["i8[1, 4611686018427387904]", "i32[2]"], "", "overflows"),
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! A linear layer as model authors write it.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError, Work};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work};
 use crate::attr::{AttrError, AttrReader, Attrs};
 use crate::ops::matmul;
 use crate::reference::Tensor;
@@ -57,5 +57,28 @@ impl OpDef for Linear {
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         let dtype = self.dtype.unwrap_or(operands[0].dtype);
         Ok(vec![matmul::eval(&operands[0], &operands[1], operands.get(2), true, dtype, &shapes[0])])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let (dtype, x, width) = (draw.float(), draw.shape(1, 3), draw.dim());
+        let weight = TensorType::new(draw.float(), [width.clone(), x[x.len() - 1].clone()]);
+        let mut operands = vec![TensorType::new(dtype, x), weight];
+        operands.extend(draw.flip().then(|| TensorType::new(dtype, [width])));
+        (Linear { dtype: draw.flip().then(|| draw.float()) }, operands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Linear, &[
+            (&["f32[T, 4]", "f32[3, 5]"], "", "`weight` has size 5 along axis 1, expected 4"),
+            (&["f32[T, 4]", "f32[3, 4]", "f32[4]"], "", "`bias` has size 4 along axis 0, expected 3"),
+            (&["f32[T, 4]", "i8[3, 4]"], "", "`weight` is i8"),
+        ]);
     }
 }

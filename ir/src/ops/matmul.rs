@@ -1,6 +1,6 @@
 //! Matrix product.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, bad};
 use crate::reference::Tensor;
 use crate::{DType, Dim, TensorType};
@@ -67,6 +67,17 @@ impl OpDef for Matmul {
         let dtype = self.dtype.unwrap_or(operands[0].dtype);
         Ok(vec![eval(&operands[0], &operands[1], operands.get(2), self.trans_b, dtype, &shapes[0])])
     }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let (leading, m, k, n) = (draw.shape(0, 2), draw.dim(), draw.dim(), draw.dim());
+        let (trans_b, shared, other) = (draw.flip(), draw.flip(), draw.float());
+        let a = [leading.as_slice(), &[m, k.clone()]].concat();
+        let matrix = if trans_b { [n.clone(), k] } else { [k, n.clone()] };
+        let b = [if shared { &[][..] } else { &leading }, &matrix].concat();
+        let mut operands = vec![TensorType::new(draw.float(), a), TensorType::new(other, b)];
+        operands.extend(draw.flip().then(|| TensorType::new(other, [n])));
+        (Matmul { trans_b, dtype: draw.flip().then(|| draw.float()) }, operands)
+    }
 }
 
 /// The attribute `dtype`, if it is not the default.
@@ -120,4 +131,21 @@ pub(super) fn eval(
         }
     }
     Tensor::float(dtype, shape, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Matmul, &[
+            (&["f32[T, 4]", "f32[3, 4]"], "", "`b` has size 3 along axis 0, expected 4"),
+            (&["f32[T, 4]", "f32[4, 3]"], "trans_b=true", "`b` has size 3 along axis 1, expected 4"),
+            (&["f32[4]", "f32[2, 4, 3]"], "", "`a` has 1 axes, expected at least 3"),
+            (&["f32[T, 1, 4]", "f32[B, 4, 3]"], "", "`b` has size B along axis 0, expected T"),
+            (&["f32[T, 4]", "f32[4]"], "", "`b` has 1 axes, expected at least 2"),
+        ]);
+    }
 }

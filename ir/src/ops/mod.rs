@@ -1,15 +1,17 @@
 //! The ops: each defined once, in a file of its own; everything else asks the definition.
 //!
 //! To add an op, write its file and one line in `define_ops!` below. Printing, parsing, verification, the
-//! e-graph's language, the interpreter and the cost model follow from the definition.
+//! e-graph's language, the interpreter, the cost model and the tests of all of these follow from the definition.
 
 mod check;
 mod error;
+mod example;
 
 use serde::{Deserialize, Serialize};
 
 pub use check::Check;
 pub use error::{EvalError, TypeError};
+pub use example::{Draw, Example};
 
 use crate::attr::{Attr, AttrError, AttrReader, Attrs};
 use crate::reference::Tensor;
@@ -142,6 +144,10 @@ pub trait OpDef: Sized {
     /// Results computed in f64, not rounded. Types have been checked by `infer`, sizes by
     /// [`check_size`](crate::reference::check_size); `shapes` are the results'.
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError>;
+
+    /// A random use that fits: attributes, and types of the operands. All that is tested for every op, from
+    /// parsing to kernels, is tested on it, so it covers every attribute, rank and combination of dtypes.
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>);
 }
 
 /// All operands read once, all results written once, `flops` an element of the first result.
@@ -208,6 +214,14 @@ macro_rules! define_ops {
                 let op = match self { $(OpKind::$op => Op::$op($op::from_attrs(&mut reader)?)),* };
                 reader.finish()?;
                 Ok(op)
+            }
+
+            /// A random use of an op of this kind.
+            fn example(self, draw: &mut Draw) -> (Op, Vec<TensorType>) {
+                match self { $(OpKind::$op => {
+                    let (op, operands) = $op::example(draw);
+                    (Op::$op(op), operands)
+                })* }
             }
         }
 

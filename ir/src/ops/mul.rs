@@ -1,6 +1,6 @@
 //! Element-wise product.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError};
 use crate::TensorType;
 use crate::attr::{AttrError, AttrReader};
 use crate::reference::{self, Tensor};
@@ -34,5 +34,20 @@ impl OpDef for Mul {
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         Ok(vec![reference::binary(&operands[0], &operands[1], &shapes[0], |a, b| a * b)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        (Mul, draw.broadcast())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Mul, &[(&["f32[T, 4]", "f32[T, 1]"], "", "`b` has size 1 along axis 1, expected 4")]);
     }
 }

@@ -1,6 +1,6 @@
 //! The same elements under another shape.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs};
 use crate::reference::Tensor;
 use crate::view::ViewLayout;
@@ -49,5 +49,43 @@ impl OpDef for Reshape {
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         Ok(vec![operands[0].pick(&shapes[0], |at| at)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        // `[T, 6, 4]` or something empty, with its factors regrouped.
+        let shapes: &[&[&str]] = match draw.below(4) {
+            0 => &[&["T", "0"], &["0"], &["0", "5"], &["3", "0", "B"], &["0", "T", "0"]],
+            1 => &[&[], &["1"], &["1", "1"]],
+            _ => &[
+                &["T", "6", "4"],
+                &["24*T"],
+                &["T", "24"],
+                &["6*T", "4"],
+                &["1", "T", "2", "12"],
+                &["T", "1", "6", "4", "1"],
+                &["T", "3", "8"],
+                &["2*T", "3", "4"],
+                &["4", "T", "6"],
+            ],
+        };
+        let mut shape = || -> Vec<Dim> {
+            draw.pick(shapes).iter().map(|dim| dim.parse().expect("these are dims")).collect()
+        };
+        let (from, to) = (shape(), shape());
+        (Reshape { shape: to }, vec![TensorType::new(draw.any(), from)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Reshape, &[
+            (&["f32[T, 4]"], "shape=[T, 5]", "5*T elements do not fit 4*T"),
+            (&["f32[T]"], "shape=[4611686018427387904, T, T]", "do not fit"),
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! Normalisation by root mean square.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::{self, Tensor};
 use crate::{Dim, TensorType};
@@ -50,5 +50,25 @@ impl OpDef for RmsNorm {
 
     fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         Ok(vec![reference::rms_norm(&operands[0], &operands[1], self.eps.0)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let (dtype, x) = (draw.float(), draw.shape(1, 3));
+        let weight = TensorType::new(draw.float(), [x[x.len() - 1].clone()]);
+        (RmsNorm { eps: Float(1e-6) }, vec![TensorType::new(dtype, x), weight])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::RmsNorm, &[
+            (&["f32[T, 4]", "f32[T]"], "eps=1.0", "`weight` has size T along axis 0, expected 4"),
+            (&["f32[T, 4]", "f32[4]"], "eps=-1.0", "`eps`: is negative"),
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! Rotary position embedding.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs};
 use crate::reference::Tensor;
 use crate::{DType, Dim, TensorType};
@@ -72,5 +72,28 @@ impl OpDef for Rope {
             }
         }
         Ok(vec![Tensor::float(x.dtype, &x.shape, data)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let (dtype, tokens, half) = (draw.float(), draw.dim(), draw.below(4));
+        let table = TensorType::new(DType::F32, [tokens.clone(), Dim::from(half)]);
+        let x = [tokens, draw.dim(), Dim::from(2 * half + draw.below(3))];
+        (Rope { interleaved: draw.flip() }, vec![TensorType::new(dtype, x), table.clone(), table])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Rope, &[
+            (&["f32[T, 2, 5]", "f32[T, 3]", "f32[T, 3]"], "", "`cos` has size 3 along axis 1, expected 2"),
+            (&["f32[T, 2, 6]", "f32[T, 3]", "f32[T, 2]"], "", "`sin` has size 2 along axis 1, expected 3"),
+            (&["f32[T, 2, 6]", "f16[T, 3]", "f16[T, 3]"], "", "`cos` is f16, expected f32"),
+            (&["f32[T, 2, B]", "f32[T, 3]", "f32[T, 3]"], "", "expected floordiv(B, 2)"),
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! Rotary frequencies with their scaling.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float, bad};
 use crate::reference::Tensor;
 use crate::{DType, Dim, TensorType};
@@ -149,6 +149,11 @@ impl OpDef for RopeFreqs {
         let data = self.frequencies().iter().map(|f| f64::from(*f)).collect();
         Ok(vec![Tensor::float(DType::F32, &shapes[0], data)])
     }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let theta = Float(2.0 + draw.number().0);
+        (RopeFreqs { dim: 2 + 2 * draw.below(9) as u32, theta, scaling: RopeScaling::example(draw) }, Vec::new())
+    }
 }
 
 const ORIGINAL: &str = "original_max_position_embeddings";
@@ -234,5 +239,56 @@ impl RopeScaling {
                 frequency * (1.0 - ramp) + frequency / factor.0 as f32 * ramp
             }
         }
+    }
+
+    fn example(draw: &mut Draw) -> Self {
+        let factor = draw.number();
+        let original_max_position_embeddings = 1 + draw.below(4096) as u32;
+        match draw.below(4) {
+            0 => RopeScaling::None,
+            1 => RopeScaling::Linear { factor },
+            2 => RopeScaling::Llama3 {
+                factor,
+                low_freq_factor: Float(1.0),
+                high_freq_factor: Float(1.5 + draw.number().0),
+                original_max_position_embeddings,
+            },
+            _ => RopeScaling::Yarn {
+                factor,
+                beta_fast: draw.number(),
+                beta_slow: draw.number(),
+                original_max_position_embeddings,
+                truncate: draw.flip(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::RopeFreqs, &[
+            (&[], "dim=7, theta=1e4", "odd or above 65536"),
+            (&[], "dim=8, theta=1", "is not above 1"),
+            (&[], "dim=8, theta=1e4, scaling=linear, factor=0", "`factor`: is not positive"),
+            (&[], "dim=8, theta=1e4, scaling=linear", "`factor` is missing"),
+            (&[], "dim=8, theta=1e4, scaling=dynamic", "expected linear, llama3 or yarn"),
+            (
+                &[],
+                "dim=8, theta=1e4, scaling=llama3, factor=8, low_freq_factor=4, high_freq_factor=4, \
+                original_max_position_embeddings=64",
+                "is not above low_freq_factor",
+            ),
+            (
+                &[],
+                "dim=8, theta=1e4, scaling=yarn, factor=8, beta_fast=32, beta_slow=0, \
+                original_max_position_embeddings=64",
+                "`beta_slow`: is not positive",
+            ),
+        ]);
     }
 }

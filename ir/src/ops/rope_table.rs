@@ -1,6 +1,6 @@
 //! Cosines and sines of the tokens' rotary angles.
 
-use super::{Check, Domain, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use super::{Check, Domain, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::{Tensor, round_to};
 use crate::{DType, Dim, TensorType};
@@ -58,5 +58,25 @@ impl OpDef for RopeTable {
             Tensor::float(DType::F32, &shapes[0], angles.map(|angle| of(angle) * self.scale.0).collect())
         };
         Ok(vec![table(f64::cos), table(f64::sin)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let positions = TensorType::new(DType::I32, [draw.dim()]);
+        let scale = if draw.flip() { Float(1.0) } else { draw.number() };
+        (RopeTable { scale }, vec![positions, TensorType::new(DType::F32, [draw.dim()])])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::RopeTable, &[
+            (&["i64[T]", "f32[4]"], "", "`positions` is i64, expected i32"),
+            (&["i32[T, 1]", "f32[4]"], "", "`positions` has 2 axes, expected 1"),
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! The SiLU activation.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{AttrError, AttrReader};
 use crate::reference::{self, Tensor};
 use crate::{Dim, TensorType};
@@ -34,5 +34,20 @@ impl OpDef for Silu {
 
     fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         Ok(vec![reference::unary(&operands[0], reference::silu)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        (Silu, vec![TensorType::new(draw.float(), draw.shape(0, 3))])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Silu, &[(&["bool[T]"], "", "`x` is bool, expected a float type")]);
     }
 }

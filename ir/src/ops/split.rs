@@ -1,6 +1,6 @@
 //! One value cut into several along an axis.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs};
 use crate::reference::Tensor;
 use crate::tensor_type::resolve_axis;
@@ -81,5 +81,30 @@ impl OpDef for Split {
             start += width;
         }
         Ok(parts)
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let mut shape = draw.shape(1, 3);
+        let axis = draw.below(shape.len());
+        let sizes: Vec<Dim> = (0..1 + draw.below(3)).map(|_| draw.dim()).collect();
+        shape[axis] = sizes.iter().fold(Dim::ZERO, |sum, size| sum + size.clone());
+        let split = Split { axis: draw.axis(axis, shape.len()), sizes };
+        (split, vec![TensorType::new(draw.any(), shape)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Split, &[
+            (&["f32[T, 4]"], "axis=2, sizes=[4]", "`x` has 2 axes"),
+            (&["f32[T, 4]"], "axis=-9223372036854775808, sizes=[4]", "`x` has 2 axes"),
+            (&["f32[T, 4]"], "axis=1, sizes=[]", "`sizes`: is empty"),
+            (&["f32[T, 4]"], "axis=1, sizes=[1, 2]", "the parts add up to 3"),
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! SiLU of the gate times the up projection.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError, Work, default_work};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{AttrError, AttrReader};
 use crate::reference::{self, Tensor};
 use crate::{Dim, TensorType};
@@ -38,5 +38,24 @@ impl OpDef for Swiglu {
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         let [gate, up] = operands else { return Ok(Vec::new()) };
         Ok(vec![reference::binary(gate, up, &shapes[0], |gate, up| reference::silu(gate) * up)])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let gate = TensorType::new(draw.float(), draw.shape(0, 3));
+        (Swiglu, vec![gate.clone(), gate])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Swiglu, &[
+            (&["f32[T, 4]", "f32[4]"], "", "`up` has 1 axes, expected 2"),
+            (&["f32[T, 4]", "f16[T, 4]"], "", "`up` is f16, expected f32"),
+        ]);
     }
 }

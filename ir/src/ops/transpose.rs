@@ -1,6 +1,6 @@
 //! Axes in another order.
 
-use super::{Check, EvalError, OpDef, Operand, TypeError};
+use super::{Check, Draw, EvalError, OpDef, Operand, TypeError};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, bad};
 use crate::reference::Tensor;
 use crate::view::ViewLayout;
@@ -73,5 +73,30 @@ impl OpDef for Transpose {
             }
             index
         })])
+    }
+
+    fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
+        let shape = draw.shape(0, 4);
+        let mut permutation: Vec<u32> = (0..shape.len() as u32).collect();
+        for at in 0..permutation.len() {
+            permutation.swap(at, at + draw.below(shape.len() - at));
+        }
+        (Transpose { permutation }, vec![TensorType::new(draw.any(), shape)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::OpKind;
+    use crate::ops::tests::refuses;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        refuses(OpKind::Transpose, &[
+            (&["f32[T, 4]"], "permutation=[0]", "each of the 2 axes"),
+            (&["f32[T, 4]"], "permutation=[0, 0]", "each of the 2 axes"),
+            (&["f32[T, 4]"], "permutation=[0, 4294967296]", "axes from 0 on"),
+            (&["f32[T, 4]"], "permutation=[0, T]", "expected a list of integers"),
+        ]);
     }
 }

@@ -1,11 +1,10 @@
 //! Views pick the same elements as evaluation.
 
-use super::cases::Case;
 use super::*;
 use crate::reference::Data;
 
 /// The operand as part of a larger buffer: some axes sliced, at times two axes swapped.
-fn embed(case: &Case, random: &mut Sampler) -> ViewLayout {
+fn embed(case: &Example, random: &mut Sampler) -> ViewLayout {
     let shape = &case.operands[0].shape;
     let swap =
         (shape.len() > 1 && random.below(4) == 0).then(|| random.below(shape.len() as u64 - 1) as usize);
@@ -29,7 +28,7 @@ fn embed(case: &Case, random: &mut Sampler) -> ViewLayout {
 }
 
 /// The offsets of a layout's elements, in order.
-fn offsets(case: &Case, layout: &ViewLayout) -> Vec<i64> {
+fn offsets(case: &Example, layout: &ViewLayout) -> Vec<i64> {
     let value = |dim: &Dim| dim.eval(&|symbol| case.size(symbol)).unwrap();
     let mut all = vec![value(&layout.offset)];
     for (size, stride) in layout.shape.iter().zip(&layout.strides) {
@@ -39,11 +38,11 @@ fn offsets(case: &Case, layout: &ViewLayout) -> Vec<i64> {
     all
 }
 
-fn check(case: &Case, layout: &ViewLayout) -> bool {
+fn check(case: &Example, layout: &ViewLayout) -> bool {
     let results = case.op.infer(&case.operands).unwrap();
     let Some(views) = case.op.views(layout, &results) else { return false };
-    let x = Tensor::int(DType::I64, &case.shape(&case.operands[0]), offsets(case, layout));
-    let shapes: Vec<Vec<usize>> = results.iter().map(|ty| case.shape(ty)).collect();
+    let x = Tensor::int(DType::I64, &case.shape(&case.operands[0]).unwrap(), offsets(case, layout));
+    let shapes: Vec<Vec<usize>> = results.iter().map(|ty| case.shape(ty).unwrap()).collect();
     let expected = case.op.eval(&[x], &shapes).unwrap();
     assert_eq!(views.len(), expected.len());
     for ((view, tensor), ty) in views.iter().zip(&expected).zip(&results) {
@@ -58,7 +57,7 @@ fn views_pick_what_evaluation_gives() {
     for kind in OpKind::ALL.iter().filter(|kind| kind.is_view()) {
         let mut strided = 0;
         for seed in 0..4 * SEEDS {
-            let case = Case::random(*kind, seed);
+            let case = Example::random(*kind, seed);
             let contiguous = ViewLayout::contiguous(&case.operands[0].shape);
             assert!(check(&case, &contiguous), "{case:?}: contiguous operands are always viewed");
             let layout = embed(&case, &mut Sampler::new(seed));
@@ -71,7 +70,7 @@ fn views_pick_what_evaluation_gives() {
 #[test]
 fn only_views_have_views() {
     for kind in OpKind::ALL.iter().filter(|kind| !kind.is_view()) {
-        let case = Case::random(*kind, 3);
+        let case = Example::random(*kind, 3);
         let results = case.op.infer(&case.operands).unwrap();
         assert_eq!(case.op.views(&ViewLayout::contiguous(&results[0].shape), &results), None);
     }

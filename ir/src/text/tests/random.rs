@@ -8,29 +8,26 @@ use super::super::*;
 use super::TINY;
 use crate::graph::{CacheRef, Graph, Leaf, Sink, Value};
 use crate::module::{CacheGroup, CacheKind, CacheTensor, Module};
-use crate::ops::OpKind;
-use crate::ops::tests::cases::{Case, SYMBOLS};
+use crate::ops::{Example, OpKind};
 use crate::reference::Sampler;
 use crate::verify::verify;
-use crate::{DType, Dim, SymbolInfo, Template};
+use crate::{DType, Dim, SymbolInfo, Template, TensorType};
 
 /// Ops on values that are there where the types fit, else on new leaves.
 fn random_graph(random: &mut Sampler, name: &str) -> Graph {
     let mut graph = Graph::new(name);
     let mut pool: Vec<Value> = Vec::new();
-    for step in 0..random.below(12) {
-        let case = Case::random(*random.pick(OpKind::ALL).unwrap(), random.bits());
+    for _ in 0..random.below(12) {
+        for _ in 0..random.below(4) {
+            random_leaf(random, &mut graph, TensorType::new(DType::BF16, [Dim::symbol("T")]));
+        }
+        let case = Example::random(*random.pick(OpKind::ALL).unwrap(), random.bits());
         let mut operands = Vec::new();
         for ty in &case.operands {
             let fitting: Vec<Value> = pool.iter().copied().filter(|value| graph.ty(*value) == ty).collect();
-            operands.push(random.pick(&fitting).copied().unwrap_or_else(|| {
-                let leaf = match step % 3 {
-                    0 => Leaf::Input(format!("input.{step}")),
-                    1 => Leaf::State("hidden/states-0".into()),
-                    _ => Leaf::Weight(Template::new("a \"b\" \\ \n\u{7f}é.{i-1}.w").unwrap()),
-                };
-                graph.leaf(leaf, "leaf", ty.clone())
-            }));
+            operands.push(
+                random.pick(&fitting).copied().unwrap_or_else(|| random_leaf(random, &mut graph, ty.clone())),
+            );
         }
         pool.extend(operands.iter().copied());
         pool.extend(graph.op(case.op, &operands, &["model.layers.0/y-z"]).unwrap());
@@ -50,11 +47,32 @@ fn random_graph(random: &mut Sampler, name: &str) -> Graph {
     graph
 }
 
+/// A leaf of any kind; its name is that of the value, a part of it or another one.
+fn random_leaf(random: &mut Sampler, graph: &mut Graph, ty: TensorType) -> Value {
+    let names = ["leaf", "full.k", "full.k.k", "input_layernorm.weight", "hidden/states-0", "7b"];
+    let name = *random.pick(&names).unwrap();
+    let own = *random.pick(&[name, name, "hidden/states-0", "full.v"]).unwrap();
+    let prefixes = ["", "model.layers.{i}.", "{i+2}.", "x", "a \"b\" \\ \n\u{7f}é.{i-1}."];
+    let leaf = match random.below(4) {
+        0 => Leaf::Input(own.into()),
+        1 => Leaf::State(own.into()),
+        2 => match own.split_once('.') {
+            Some((group, tensor)) => Leaf::Cache(CacheRef { group: group.into(), tensor: tensor.into() }),
+            None => Leaf::Cache(CacheRef { group: "full".into(), tensor: own.into() }),
+        },
+        _ => {
+            let prefix = random.pick(&prefixes).unwrap().repeat(1 + random.below(12) as usize);
+            Leaf::Weight(Template::new(&format!("{prefix}{own}")).unwrap())
+        }
+    };
+    graph.leaf(leaf, name, ty)
+}
+
 fn random_module(seed: u64) -> Module {
     let mut random = Sampler::new(seed);
     let names = ["tiny", "my model", "", "a..b", "7b", "x-y", "é\"\\"];
     let mut module = Module { name: random.pick(&names).unwrap().to_string(), ..Module::default() };
-    for symbol in SYMBOLS {
+    for symbol in Example::SYMBOLS {
         module.symbols.declare(symbol, SymbolInfo { min: 0, max: i64::MAX, likely: random.below(99) as i64 });
     }
     module.symbols.assume_le(Dim::symbol("B").ceil_div(7), Dim::symbol("T") - Dim::ONE);
@@ -131,8 +149,11 @@ fn edits() -> impl Strategy<Value = Vec<(usize, u8, String)>> {
             "-9223372036854775808",
             "4294967295",
             "0",
+            "input ",
             "state ",
             "cache ",
+            "weight \"a.\" ",
+            ", %x: i8[]",
             "invalid",
         ])
         .prop_map(str::to_owned),
@@ -150,7 +171,9 @@ proptest! {
         prop_assert_eq!(print_module(&parsed), text);
         verify(&module);
         for function in &module.functions {
-            prop_assert_eq!(&parse_function(&print_function(function)).unwrap(), function);
+            for graph in [function.clone(), function.leaves_first()] {
+                prop_assert_eq!(parse_function(&print_function(&graph)).unwrap(), graph);
+            }
         }
     }
 
@@ -167,6 +190,7 @@ proptest! {
         let _ = parse_module(&format!("symbol {text}"));
         let _ = parse_module(&format!("cache full full block 16 layers [{text}"));
         let _ = parse_function(&format!("func @f {{ %x = input x : f32[{text}"));
+        let _ = parse_function(&format!("func @f {{ weight {text}"));
     }
 }
 
@@ -225,6 +249,11 @@ fn long_lists_are_refused() {
     let attrs: Vec<String> = (0..1_000_000).map(|at| format!("a{at}=1")).collect();
     let text = format!("func @f {{ %x = rope_freqs {{{}}} }}", attrs.join(","));
     refused_soon(&text, "more than 1024 attributes");
+    let leaves: Vec<String> = (0..1_000_000).map(|at| format!("%x{at}: i8[]")).collect();
+    let weights = |prefix: usize| format!("weight \"{}\" {}", "p".repeat(prefix), leaves.join(","));
+    refused_soon(&format!("func @f {{ {} }}", weights(1 << 20)), "a prefix has at most 128 bytes");
+    refused_soon(&format!("func @f {{ {} }}", weights(129)), "a prefix has at most 128 bytes");
+    refused_soon(&format!("func @f {{ {}, %x7: i8[] }}", weights(128)), "`%x7` is defined twice");
     let caches: String =
         (0..100_000).map(|at| format!("cache c{at} full block 1 layers [] {{ k: i8[] }}\n")).collect();
     refused_soon(&caches, "more than 1024 caches");
