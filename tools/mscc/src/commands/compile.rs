@@ -35,8 +35,8 @@ pub struct Args {
     #[arg(long, value_enum)]
     emit: Option<Emit>,
     /// Compile from a config alone, without weights; the plan can be inspected but not run
-    #[arg(long, value_name = "CONFIG", num_args = 0..=1, default_missing_value = "")]
-    config_only: Option<PathBuf>,
+    #[arg(long, value_name = "CONFIG", num_args = 0..=1)]
+    config_only: Option<Option<PathBuf>>,
     /// Model directory
     #[arg(long, alias = "pretrained-model-dir", value_name = "DIR")]
     model: Option<PathBuf>,
@@ -115,7 +115,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn options(args: &Args) -> Result<Options, CliError> {
-    let config = args.config_only.as_ref().filter(|path| !path.as_os_str().is_empty());
+    let config = args.config_only.as_ref().and_then(Option::as_ref);
     let source = match (args.source.as_ref(), config) {
         (Some(_), Some(_)) => {
             let problem = "name the config either before or behind --config-only, not both";

@@ -1,5 +1,6 @@
 //! `mscc inspect`
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -62,13 +63,19 @@ fn memory(plan: &Plan) -> Memory {
     let variants = plan.programs.iter().flat_map(|program| &program.variants);
     let arenas: Option<Vec<u64>> = variants.map(|variant| peak(&variant.arena_bytes)).collect();
     let (mut weights, mut mapped) = (Some(0u64), Some(0u64));
-    for (recipe, _) in plan.weight_instances() {
+    let mut tensors = HashSet::new();
+    for (recipe, layer) in plan.weight_instances() {
         let recipe = &plan.weights.recipes[recipe as usize];
+        let source = recipe.identity();
+        // Tied weights are one tensor, used where it lies under two names.
+        if source.is_some_and(|source| !tensors.insert((source.as_str(), layer))) {
+            continue;
+        }
         let bytes =
             recipe.ty().map(TensorType::bytes).and_then(|bytes| u64::try_from(bytes.as_const()?).ok());
         let add = |sum: Option<u64>| sum?.checked_add(bytes?);
         weights = add(weights);
-        if recipe.identity().is_some() {
+        if source.is_some() {
             mapped = add(mapped);
         }
     }

@@ -1,0 +1,170 @@
+//! `mscc compile`: plans, stages as text, configs alone.
+
+use crate::*;
+use mscc_compiler::Options;
+use mscc_ir::plan::print_plan;
+use mscc_ir::text::print_module;
+
+#[test]
+fn stages_are_the_librarys_text() {
+    let bench = Bench::new();
+    for fixture in FIXTURES {
+        let dir = fixture_dir(fixture);
+        let options = Options { model: Some(dir.clone()), ..Options::default() };
+        let compiled = mscc_compiler::compile(&options, false).unwrap();
+        let emit = |stage: &str| bench.ok(&["compile", &text(&dir), "--emit", stage]);
+        assert_eq!(emit("traced"), print_module(&compiled.traced), "{fixture}");
+        assert_eq!(emit("fused"), print_module(&compiled.fused), "{fixture}");
+        assert_eq!(emit("lowered"), print_plan(&compiled.plan), "{fixture}");
+    }
+    let model = text(&fixture_dir("qwen3"));
+    assert_eq!(bench.ok(&["compile", &model, "--emit", "fused", "-o", "fused.mir"]), "");
+    assert_eq!(bench.read("fused.mir"), bench.ok(&["compile", &model, "--emit", "fused"]).as_bytes());
+}
+
+#[test]
+fn configs_alone_compile_but_do_not_run() {
+    let bench = Bench::new();
+    let configs = std::fs::read_dir(data().join("configs")).unwrap();
+    let configs: Vec<String> = configs.map(|entry| text(&entry.unwrap().path())).collect();
+    assert!(configs.len() >= 6);
+    for config in &configs {
+        bench.ok(&["compile", "--config-only", config, "-o", "plan.bin"]);
+        bench.ok(&["inspect", "plan.bin"]);
+        let first = bench.read("plan.bin");
+        bench.ok(&["compile", config, "--config-only", "-o", "plan.bin"]);
+        assert!(bench.read("plan.bin") == first, "{config}: the same before and behind the flag");
+        for stage in ["traced", "fused", "lowered"] {
+            let text = bench.ok(&["compile", "--config-only", config, "--emit", stage]);
+            assert!(text.lines().count() > 10, "{config}, {stage}");
+        }
+        for command in [
+            &["run", "plan.bin", "--prompt-ids", "1"][..],
+            &["logits", "plan.bin", "--prompt-ids", "1", "-o", "x"],
+        ] {
+            let message = bench.fails(2, command);
+            assert!(
+                message.starts_with("error: plan.bin: the plan was compiled from a config alone"),
+                "{message}"
+            );
+        }
+    }
+    let config = text(&data().join("configs/qwen3-0.6b.json"));
+    insta::assert_snapshot!(
+        bench.fails(2, &["compile", &config, "-o", "other.bin"]),
+        @"error: DATA/configs/qwen3-0.6b.json: there are no weights (*.safetensors); `--config-only` compiles without"
+    );
+    assert_eq!(bench.files(), ["plan.bin"]);
+}
+
+#[test]
+fn a_directory_and_a_yaml_with_equal_settings_give_equal_plans() {
+    for fixture in FIXTURES {
+        let bench = Bench::new();
+        copy_model(&fixture_dir(fixture), &bench.path("model"));
+        bench.write("model.yaml", "model: model\ncompute_dtype: float32\nblock_size: 8\n");
+        bench.ok(&["compile", "model.yaml", "-o", "yaml.bin"]);
+        bench.ok(&["compile", "model.yaml", "-o", "again.bin"]);
+        let flags = ["--compute-dtype", "float32", "--block-size", "8", "-o", "dir.bin"];
+        bench.ok(&[&["compile", "model"], &flags[..]].concat());
+        let plan = bench.read("yaml.bin");
+        assert!(bench.read("again.bin") == plan, "{fixture}: compiled again");
+        assert!(bench.read("dir.bin") == plan, "{fixture}: compiled with flags");
+        // Weights by relative paths are found from elsewhere, beside the plan.
+        let elsewhere = Bench::new();
+        let plan = text(&bench.path("yaml.bin"));
+        elsewhere.ok(&["run", &plan, "--prompt-ids", "1,2", "--max-tokens", "2"]);
+    }
+}
+
+#[test]
+fn what_was_compiled_as_json() {
+    let bench = Bench::new();
+    let done = bench.json(&["compile", &text(&fixture_dir("qwen3")), "-o", "plan.bin", "--json"]);
+    assert_eq!(done["schema"], "mscc.compile.v1");
+    assert_eq!(done["bytes"], bench.read("plan.bin").len());
+    assert_eq!(done["rewrites"]["swiglu"], 2);
+}
+
+#[test]
+fn models_that_are_none() {
+    let bench = Bench::new();
+    bench.write("file", "");
+    std::fs::create_dir(bench.path("empty")).unwrap();
+    let fails = |args: &[&str]| bench.fails(2, &[&["compile", "-o", "plan.bin"], args].concat());
+    insta::assert_snapshot!(
+        fails(&["Qwen/Qwen3-0.6B"]),
+        @"error: Qwen/Qwen3-0.6B: there is no such model directory; mscc takes models that are on this machine"
+    );
+    insta::assert_snapshot!(fails(&["empty"]), @"error: empty has no config.json");
+    insta::assert_snapshot!(fails(&["empty", "--model", "empty"]), @"error: two models are named: empty and --model empty");
+    assert!(fails(&["file"]).starts_with("error: file"));
+    assert!(fails(&[]).contains("<MODEL>"));
+    assert!(bench.fails(2, &["compile", "empty"]).contains("--output"));
+    assert_eq!(bench.files(), ["empty", "file"]);
+}
+
+#[test]
+fn options_that_cannot_be_are_refused_by_name() {
+    let bench = Bench::new();
+    let model = text(&fixture_dir("llama"));
+    let fails =
+        |option: &str, value: &str| bench.fails(2, &["compile", &model, "-o", "plan.bin", option, value]);
+    insta::assert_snapshot!(fails("--target", "tpu"), @"error: option `target`: expected cpu, found `tpu`");
+    insta::assert_snapshot!(
+        fails("--dtype", "int4"),
+        @"error: option `dtype`: expected auto, float32, float16 or bfloat16, found `int4`"
+    );
+    assert!(
+        fails("--compute-dtype", "float16").contains("option `compute_dtype`: expected float32 or bfloat16")
+    );
+    for option in ["--block-size", "--max-num-seqs", "--max-num-batched-tokens", "--max-model-len"] {
+        let key = option[2..].replace('-', "_");
+        assert!(fails(option, "0").starts_with(&format!("error: option `{key}`: expected 1 to ")));
+        assert!(fails(option, "many").contains(option));
+    }
+    insta::assert_snapshot!(fails("--tokenizer", "none"), @"error: option `tokenizer`: there is no tokenizer.json in none");
+    insta::assert_snapshot!(
+        fails("--chat-template", "none"),
+        @"error: option `chat_template`: cannot read none: No such file or directory (os error 2)"
+    );
+    assert!(fails("--emit", "all").contains("[possible values: traced, fused, lowered]"));
+    assert!(bench.files().is_empty());
+}
+
+#[test]
+fn options_reach_the_plan() {
+    let bench = Bench::new();
+    let model = text(&fixture_dir("llama"));
+    let options = [
+        "--max-model-len",
+        "64",
+        "--max-num-seqs",
+        "4",
+        "--max-num-batched-tokens",
+        "32",
+        "--block-size",
+        "8",
+    ];
+    bench.ok(&[
+        &["compile", &model, "-o", "plan.bin", "--dtype", "float32", "--compute-dtype", "float32"],
+        &options[..],
+    ]
+    .concat());
+    let plan = bench.json(&["inspect", "plan.bin", "--json"]);
+    assert_eq!(plan["limits"]["max_model_len"], 64);
+    assert_eq!(plan["limits"]["max_num_seqs"], 4);
+    assert_eq!(plan["limits"]["max_num_batched_tokens"], 32);
+    assert_eq!(plan["symbols"]["S"]["max"], 64);
+    assert_eq!(plan["symbols"]["B"]["max"], 4);
+    assert_eq!(plan["symbols"]["T"]["max"], 32);
+    assert_eq!(plan["symbols"]["M"]["max"], 8);
+    let embedding = &plan["weights"]["recipes"][0];
+    assert!(embedding["type"].as_str().unwrap().starts_with("f32["), "{embedding}");
+    // A prompt longer than a step is computed in chunks.
+    let prompt = ids(&(0..50).collect::<Vec<u32>>());
+    bench.ok(&["run", "plan.bin", "--prompt-ids", &prompt, "--max-tokens", "3", "--ignore-eos"]);
+    let output = bench.call(&["compile", &model, "-o", "plan.bin", "--max-model-len", "4096"]);
+    let warning = "warning: max_model_len is 4096, but the model was trained for 256 tokens\n";
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with(warning));
+}

@@ -1,0 +1,66 @@
+//! What the command line says of itself.
+
+use crate::*;
+
+const COMMANDS: [&str; 8] = ["compile", "run", "logits", "eval", "inspect", "opt", "models", "completions"];
+
+#[test]
+fn no_arguments_give_help() {
+    let bench = Bench::new();
+    let message = bench.fails(2, &[]);
+    assert!(message.contains("Usage: mscc <COMMAND>"), "{message}");
+    let help = bench.ok(&["--help"]);
+    assert_eq!(help.trim_end(), message);
+    for command in COMMANDS {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
+    }
+    assert!(bench.ok(&["--version"]).starts_with("mscc "));
+    assert!(bench.fails(2, &["serve"]).contains("unrecognized subcommand 'serve'"));
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let bench = Bench::new();
+    for command in COMMANDS {
+        let help = bench.ok(&[command, "--help"]);
+        let (_, examples) = help.split_once("\nExample").unwrap_or_else(|| panic!("{command}: {help}"));
+        assert!(examples.contains(&format!("\n  mscc {command}")), "{command}: {help}");
+        assert_eq!(bench.ok(&["help", command]), help);
+    }
+}
+
+#[test]
+fn flags_of_compile_are_the_keys_of_model_yaml() {
+    let help = Bench::new().ok(&["compile", "--help"]);
+    let keys = serde_json::to_value(mscc_compiler::Options::default()).unwrap();
+    for key in keys.as_object().unwrap().keys() {
+        assert!(help.contains(&format!("--{} <", key.replace('_', "-"))), "{key}");
+    }
+}
+
+#[test]
+fn completions_for_shells() {
+    let bench = Bench::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = bench.ok(&["completions", shell]);
+        for word in COMMANDS.into_iter().chain(["config-only", "top-p"]) {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    assert!(bench.fails(2, &["completions", "dos"]).contains("bash"));
+}
+
+#[test]
+fn families_are_listed() {
+    let bench = Bench::new();
+    let families = bench.json(&["models", "--json"]);
+    assert_eq!(families["schema"], "mscc.models.v1");
+    let table = bench.ok(&["models"]);
+    for family in ["llama", "qwen2", "qwen3"] {
+        let entries = families["families"].as_array().unwrap();
+        let entry = entries.iter().find(|entry| entry["model_type"] == family).unwrap();
+        let architecture = entry["architectures"][0].as_str().unwrap();
+        let line = table.lines().find(|line| line.split(' ').next() == Some(family)).unwrap();
+        assert!(line.ends_with(architecture), "{line}");
+    }
+}
