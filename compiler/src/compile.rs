@@ -12,13 +12,14 @@ use mscc_ir::plan::{
 };
 use mscc_models::hf::{GenerationConfig, HfConfig, ModelDir, ModelDirError};
 use mscc_models::{TraceError, TraceOptions, Traced};
-use mscc_patterns::{Rule, RuleError};
+use mscc_patterns::Rule;
 
 use crate::egraph::{Outcome, Report};
 use crate::lower::{LowerError, lower};
 use crate::options::{OptionError, Options, Resolved};
 use crate::passes::weight_dtype::cast_weights;
 use crate::passes::{self, BrokenPass, Pass};
+use crate::rules::{self, RulesError};
 use crate::target::Target;
 
 /// What a compilation made, stage by stage.
@@ -59,9 +60,9 @@ pub enum CompileError {
     /// The model cannot be traced.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// A rule that is wrong.
+    /// Rules that cannot be used.
     #[error(transparent)]
-    Rule(#[from] RuleError),
+    Rules(#[from] RulesError),
     /// A file that an option names.
     #[error("option `{key}`: cannot read {}: {source}", .path.display())]
     OptionFile {
@@ -97,7 +98,7 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     let checkpoint = if config_only { None } else { Some(checkpoint(&dir, given)?) };
     let target = Target::by_name(resolved.target).expect("`resolve` lets only known targets through");
     let traced = trace(&config, checkpoint.as_ref(), &resolved)?;
-    let rules = mscc_patterns::builtin()?;
+    let rules = rules::load(options.rules.as_deref().unwrap_or_default())?;
     let (fused, reports) = optimise(&traced.module, &resolved, &rules, &target)?;
     let lowered = lower(&fused, &target)?;
     let text = text_assets(&dir, &config, options)?;

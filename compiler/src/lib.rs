@@ -13,6 +13,7 @@ pub mod lower;
 pub mod memory;
 pub mod options;
 pub mod passes;
+pub mod rules;
 pub mod target;
 
 pub use compile::{CompileError, Compiled, compile};

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 /// | `block_size`             | 16                                    |
 /// | `tokenizer`              | the model's directory                 |
 /// | `chat_template`          | the model's own                       |
+/// | `rules`                  | none beside the built-in ones         |
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -43,6 +44,8 @@ pub struct Options {
     pub tokenizer: Option<PathBuf>,
     /// File with a chat template.
     pub chat_template: Option<PathBuf>,
+    /// Files with rewrite rules beside the built-in ones.
+    pub rules: Option<Vec<PathBuf>>,
 }
 
 /// An option that cannot be what it is.
@@ -90,6 +93,7 @@ impl Options {
             block_size: over.block_size.or(self.block_size),
             tokenizer: over.tokenizer.or(self.tokenizer),
             chat_template: over.chat_template.or(self.chat_template),
+            rules: over.rules.or(self.rules),
         }
     }
 

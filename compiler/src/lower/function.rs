@@ -1,65 +1,18 @@
-//! Lowering of one function.
+//! Lowering of one function: a launch for each op that computes, views for those that only look.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use mscc_ir::graph::{CacheRef, Graph, Leaf, NodeId, NodeKind, Sink, Value};
 use mscc_ir::kernels::{KernelDecl, Layout};
 use mscc_ir::ops::{Cast, Effect, Op};
-use mscc_ir::plan::{Function, InputDecl, Launch, Operand, OutputDecl, Place, Tap, WeightParam};
+use mscc_ir::plan::{InputDecl, OutputDecl, Place, WeightParam};
 use mscc_ir::view::ViewLayout;
-use mscc_ir::{DType, Dim, TensorType};
+use mscc_ir::{Dim, Template, TensorType};
 
 use super::LowerError;
+use super::draft::{Claim, Draft, DraftBuffer, DraftLaunch, Home, Location};
 use super::recipes::Recipes;
-use crate::memory::{Buffer, Planner, Slot};
 use crate::target::Target;
-
-/// Where a value lies while its place in the arena is not yet known.
-#[derive(Clone, Debug)]
-struct Location {
-    home: Home,
-    dtype: DType,
-    layout: ViewLayout,
-}
-
-/// What a location is part of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Home {
-    /// A buffer of this function in the arena.
-    Buffer(usize),
-    /// State that earlier calls left, in the arena.
-    State(String),
-    /// Anything outside the arena.
-    Fixed(Place),
-}
-
-/// A buffer in the making.
-struct Draft {
-    bytes: Dim,
-    first: usize,
-    last: usize,
-    /// Where it is wanted in the end, if anywhere.
-    claim: Option<Claim>,
-}
-
-/// Where a buffer is computed so that nobody need move it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Claim {
-    /// In the slot of the state as which it is left.
-    State(String),
-    /// In this output of the plan.
-    Output(u32),
-}
-
-/// A launch whose operands have locations.
-struct DraftLaunch {
-    kernel: &'static str,
-    op: Op,
-    operands: Vec<Location>,
-    results: Vec<Location>,
-    name: String,
-    origins: Vec<String>,
-}
 
 /// Turns a function into launches.
 pub struct Lowerer<'a> {
@@ -68,32 +21,9 @@ pub struct Lowerer<'a> {
     inputs: &'a [InputDecl],
     outputs: &'a [OutputDecl],
     recipes: &'a mut Recipes,
-    weights: Vec<WeightParam>,
     weight_index: HashMap<WeightParam, u32>,
-    caches: Vec<CacheRef>,
     locations: HashMap<Value, Location>,
-    buffers: Vec<Draft>,
-    state_reads: BTreeMap<String, usize>,
-    launches: Vec<DraftLaunch>,
-    taps: Vec<(mscc_ir::Template, usize, Location)>,
-}
-
-/// A lowered function whose buffers have no place yet.
-pub struct Unplaced {
-    name: String,
-    launches: Vec<DraftLaunch>,
-    weights: Vec<WeightParam>,
-    caches: Vec<CacheRef>,
-    buffers: Vec<Draft>,
-    state_reads: BTreeMap<String, usize>,
-    taps: Vec<(mscc_ir::Template, usize, Location)>,
-}
-
-/// A lowered function whose buffers have slots.
-pub struct Placed {
-    function: Unplaced,
-    buffer_homes: Vec<BufferHome>,
-    state_slots: BTreeMap<String, Slot>,
+    draft: Draft,
 }
 
 impl<'a> Lowerer<'a> {
@@ -110,18 +40,13 @@ impl<'a> Lowerer<'a> {
             inputs,
             outputs,
             recipes,
-            weights: Vec::new(),
             weight_index: HashMap::new(),
-            caches: Vec::new(),
             locations: HashMap::new(),
-            buffers: Vec::new(),
-            state_reads: BTreeMap::new(),
-            launches: Vec::new(),
-            taps: Vec::new(),
+            draft: Draft { name: graph.name.clone(), ..Draft::default() },
         }
     }
 
-    pub fn lower(mut self) -> Result<Unplaced, LowerError> {
+    pub fn lower(mut self) -> Result<Draft, LowerError> {
         let weight_only = self.graph.weight_only();
         for (id, node) in self.graph.nodes() {
             // What depends on weights alone becomes a recipe where something else reads it.
@@ -134,15 +59,7 @@ impl<'a> Lowerer<'a> {
             }
         }
         self.sinks()?;
-        Ok(Unplaced {
-            name: self.graph.name.clone(),
-            launches: self.launches,
-            weights: self.weights,
-            caches: self.caches,
-            buffers: self.buffers,
-            state_reads: self.state_reads,
-            taps: self.taps,
-        })
+        Ok(self.draft)
     }
 
     fn unsupported(&self, value: Value, problem: &str) -> LowerError {
@@ -163,8 +80,8 @@ impl<'a> Lowerer<'a> {
             }
             Leaf::State(name) => Home::State(name.clone()),
             Leaf::Cache(cache) => {
-                self.caches.push(cache.clone());
-                Home::Fixed(Place::Cache(self.caches.len() as u32 - 1))
+                self.draft.caches.push(cache.clone());
+                Home::Fixed(Place::Cache(self.draft.caches.len() as u32 - 1))
             }
             Leaf::Weight(_) => return Ok(()),
         };
@@ -180,10 +97,10 @@ impl<'a> Lowerer<'a> {
             return location.clone();
         }
         let param = self.recipes.param(self.graph, value);
-        let next = self.weights.len() as u32;
+        let next = self.draft.weights.len() as u32;
         let index = *self.weight_index.entry(param.clone()).or_insert(next);
         if index == next {
-            self.weights.push(param);
+            self.draft.weights.push(param);
         }
         let ty = self.graph.ty(value);
         let layout = ViewLayout::contiguous(&ty.shape);
@@ -291,10 +208,10 @@ impl<'a> Lowerer<'a> {
     }
 
     fn new_buffer(&mut self, ty: &TensorType) -> Location {
-        let at = self.launches.len();
-        self.buffers.push(Draft { bytes: ty.bytes(), first: at, last: at, claim: None });
+        let at = self.draft.launches.len();
+        self.draft.buffers.push(DraftBuffer { bytes: ty.bytes(), first: at, last: at, claim: None });
         let layout = ViewLayout::contiguous(&ty.shape);
-        Location { home: Home::Buffer(self.buffers.len() - 1), dtype: ty.dtype, layout }
+        Location { home: Home::Buffer(self.draft.buffers.len() - 1), dtype: ty.dtype, layout }
     }
 
     fn launch(
@@ -306,26 +223,26 @@ impl<'a> Lowerer<'a> {
         name: String,
         origins: Vec<String>,
     ) {
-        let at = self.launches.len();
+        let at = self.draft.launches.len();
         for location in &results {
             // A copy in front of this launch moves it back.
             if let Home::Buffer(index) = location.home {
-                self.buffers[index].first = at;
+                self.draft.buffers[index].first = at;
             }
         }
         operands.iter().chain(&results).for_each(|location| self.touch(location, at));
-        self.launches.push(DraftLaunch { kernel, op, operands, results, name, origins });
+        self.draft.launches.push(DraftLaunch { kernel, op, operands, results, name, origins });
     }
 
     /// Keeps what a location is part of alive until launch `at`.
     fn touch(&mut self, location: &Location, at: usize) {
         match &location.home {
             Home::Buffer(index) => {
-                let buffer = &mut self.buffers[*index];
+                let buffer = &mut self.draft.buffers[*index];
                 buffer.last = buffer.last.max(at);
             }
             Home::State(name) => {
-                let last = self.state_reads.entry(name.clone()).or_insert(at);
+                let last = self.draft.state_reads.entry(name.clone()).or_insert(at);
                 *last = (*last).max(at);
             }
             Home::Fixed(_) => {}
@@ -364,7 +281,7 @@ impl<'a> Lowerer<'a> {
             let to = self.new_buffer(&ty);
             self.copy_to(location, to.clone(), name)?;
             if let Home::Buffer(index) = to.home {
-                self.buffers[index].claim = Some(Claim::State(name.clone()));
+                self.draft.buffers[index].claim = Some(Claim::State(name.clone()));
             }
         }
         Ok(())
@@ -374,9 +291,10 @@ impl<'a> Lowerer<'a> {
     /// then.
     fn leave_in_place(&mut self, name: &str, location: &Location) -> bool {
         let Some(index) = self.whole_buffer(location) else { return false };
-        let old_is_dead = self.state_reads.get(name).is_none_or(|last| *last < self.buffers[index].first);
+        let old_is_dead =
+            self.draft.state_reads.get(name).is_none_or(|last| *last < self.draft.buffers[index].first);
         if old_is_dead {
-            self.buffers[index].claim = Some(Claim::State(name.to_owned()));
+            self.draft.buffers[index].claim = Some(Claim::State(name.to_owned()));
         }
         old_is_dead
     }
@@ -387,32 +305,27 @@ impl<'a> Lowerer<'a> {
         let bytes = TensorType::new(location.dtype, location.layout.shape.clone()).bytes();
         let fills = location.layout.is_contiguous()
             && location.layout.offset == Dim::ZERO
-            && bytes == self.buffers[index].bytes;
-        (fills && self.buffers[index].claim.is_none()).then_some(index)
+            && bytes == self.draft.buffers[index].bytes;
+        (fills && self.draft.buffers[index].claim.is_none()).then_some(index)
     }
 
-    fn tap(
-        &mut self,
-        template: &mscc_ir::Template,
-        value: Value,
-        location: Location,
-    ) -> Result<(), LowerError> {
+    fn tap(&mut self, template: &Template, value: Value, location: Location) -> Result<(), LowerError> {
         let after = match &location.home {
-            Home::Buffer(index) => self.buffers[*index].first,
+            Home::Buffer(index) => self.draft.buffers[*index].first,
             Home::State(_) | Home::Fixed(_) => 0,
         };
-        if self.launches.is_empty() || !location.layout.has_dense_rows() {
+        if self.draft.launches.is_empty() || !location.layout.has_dense_rows() {
             return Err(
                 self.unsupported(value, "cannot be tapped: no launch makes it, or its rows are not dense")
             );
         }
         self.touch(&location, after);
-        self.taps.push((template.clone(), after, location));
+        self.draft.taps.push((template.clone(), after, location));
         Ok(())
     }
 
     fn cache_sink(&mut self, cache: &CacheRef, value: Value, location: &Location) -> Result<(), LowerError> {
-        let index = self.caches.iter().position(|own| own == cache);
+        let index = self.draft.caches.iter().position(|own| own == cache);
         let in_place = index.is_some_and(|index| location.home == Home::Fixed(Place::Cache(index as u32)));
         if in_place { Ok(()) } else { Err(self.unsupported(value, "is no write into the cache it replaces")) }
     }
@@ -422,91 +335,12 @@ impl<'a> Lowerer<'a> {
         let index = self.outputs.iter().position(|output| output.name == name);
         let index = index.ok_or_else(|| self.unsupported(value, "is no output of the plan"))? as u32;
         if let Some(buffer) = self.whole_buffer(&location) {
-            self.buffers[buffer].claim = Some(Claim::Output(index));
+            self.draft.buffers[buffer].claim = Some(Claim::Output(index));
             return Ok(());
         }
         let home = Home::Fixed(Place::Output(index));
         let to =
             Location { home, dtype: location.dtype, layout: ViewLayout::contiguous(&location.layout.shape) };
         self.copy_to(location, to, name)
-    }
-}
-
-impl Unplaced {
-    /// Gives each buffer a slot; state has the slots given.
-    pub fn place(self, states: &BTreeMap<String, Slot>, planner: &mut Planner<'_>) -> Placed {
-        let end = self.launches.len();
-        for (name, slot) in states {
-            let claim = Claim::State(name.clone());
-            let left = self.buffers.iter().find(|buffer| buffer.claim.as_ref() == Some(&claim));
-            match (self.state_reads.get(name), left) {
-                (Some(last), Some(buffer)) => {
-                    planner.reserve(*slot, 0, *last);
-                    planner.reserve(*slot, buffer.first, end);
-                }
-                (None, Some(buffer)) => planner.reserve(*slot, buffer.first, end),
-                // Read here or not, a later call may read it.
-                (_, None) => planner.reserve(*slot, 0, end),
-            }
-        }
-        let free: Vec<usize> =
-            (0..self.buffers.len()).filter(|index| self.buffers[*index].claim.is_none()).collect();
-        let requests: Vec<Buffer> = free
-            .iter()
-            .map(|index| {
-                let draft = &self.buffers[*index];
-                Buffer { bytes: draft.bytes.clone(), first: draft.first, last: draft.last }
-            })
-            .collect();
-        let arena: HashMap<usize, Slot> = free.into_iter().zip(planner.place(&requests)).collect();
-        let homes = self.buffers.iter().enumerate().map(|(index, buffer)| match &buffer.claim {
-            Some(Claim::State(name)) => BufferHome::Slot(states[name]),
-            Some(Claim::Output(output)) => BufferHome::Output(*output),
-            None => BufferHome::Slot(arena[&index]),
-        });
-        Placed { buffer_homes: homes.collect(), function: self, state_slots: states.clone() }
-    }
-}
-
-/// Where a buffer lies in the end.
-#[derive(Clone, Copy, Debug)]
-enum BufferHome {
-    Slot(Slot),
-    Output(u32),
-}
-
-impl Placed {
-    /// The function with the slots' offsets put in.
-    pub fn finish(self, offsets: &[Dim]) -> Function {
-        let slot = |slot: Slot| (Place::Arena, offsets[slot.index()].clone());
-        let operand = |location: Location| {
-            let (place, base_bytes) = match &location.home {
-                Home::Buffer(index) => match self.buffer_homes[*index] {
-                    BufferHome::Slot(of) => slot(of),
-                    BufferHome::Output(index) => (Place::Output(index), Dim::ZERO),
-                },
-                Home::State(name) => slot(self.state_slots[name]),
-                Home::Fixed(place) => (*place, Dim::ZERO),
-            };
-            Operand { place, dtype: location.dtype, base_bytes, layout: location.layout }
-        };
-        let launches = self.function.launches.into_iter().map(|launch| Launch {
-            kernel: launch.kernel.to_owned(),
-            op: launch.op,
-            operands: launch.operands.into_iter().map(operand).collect(),
-            results: launch.results.into_iter().map(operand).collect(),
-            name: launch.name,
-            origins: launch.origins,
-        });
-        let launches = launches.collect();
-        let taps = self.function.taps.into_iter();
-        let taps = taps.map(|(name, after, value)| Tap { name, after: after as u32, value: operand(value) });
-        Function {
-            name: self.function.name,
-            launches,
-            weights: self.function.weights,
-            caches: self.function.caches,
-            taps: taps.collect(),
-        }
     }
 }

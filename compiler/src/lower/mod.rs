@@ -1,5 +1,6 @@
 //! Lowering: functions of ops become lists of kernel launches over buffers.
 
+mod draft;
 mod function;
 mod recipes;
 

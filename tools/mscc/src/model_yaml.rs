@@ -26,9 +26,9 @@ pub fn read(model: &Path) -> Result<Options, CliError> {
     let text = std::fs::read_to_string(model).map_err(read)?;
     let mut options =
         parse(&text).map_err(|problem| CliError::Input(format!("{}: {problem}", model.display())))?;
-    for path in [&mut options.model, &mut options.tokenizer, &mut options.chat_template] {
-        relative_to(path, model);
-    }
+    let own = [&mut options.model, &mut options.tokenizer, &mut options.chat_template];
+    let paths = own.into_iter().flatten().chain(options.rules.iter_mut().flatten());
+    paths.for_each(|path| relative_to(path, model));
     Ok(options)
 }
 
@@ -84,8 +84,8 @@ fn problem(error: &serde_saphyr::Error) -> String {
     }
 }
 
-fn relative_to(path: &mut Option<PathBuf>, file: &Path) {
-    if let (Some(given), Some(dir)) = (path.as_mut(), file.parent()) {
-        *given = dir.join(&given);
+fn relative_to(path: &mut PathBuf, file: &Path) {
+    if let Some(dir) = file.parent() {
+        *path = dir.join(&path);
     }
 }

@@ -67,6 +67,9 @@ pub struct Args {
     /// File with a chat template [default: the model's own]
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
+    /// File with rewrite rules of your own, which are proved first; may be given several times
+    #[arg(long, value_name = "FILE")]
+    rules: Vec<PathBuf>,
     /// Print what was compiled as JSON
     #[arg(long, conflicts_with = "emit")]
     json: bool,
@@ -139,6 +142,7 @@ fn options(args: &Args) -> Result<Options, CliError> {
         block_size: args.block_size,
         tokenizer: args.tokenizer.clone(),
         chat_template: args.chat_template.clone(),
+        rules: (!args.rules.is_empty()).then(|| args.rules.clone()),
     }))
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use mscc_compiler::Target;
 use mscc_compiler::passes::{self, Pass};
+use mscc_compiler::{Target, rules};
 use mscc_ir::text::{parse_module, print_module};
 use mscc_ir::verify::verify;
 
@@ -25,6 +25,9 @@ pub struct Args {
     /// Device whose kernels and costs decide
     #[arg(long, default_value = "cpu")]
     target: String,
+    /// File with rewrite rules of your own, which are proved first; may be given several times
+    #[arg(long, value_name = "FILE")]
+    rules: Vec<PathBuf>,
     /// File for the result [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -53,7 +56,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let target = Target::by_name(&args.target).ok_or_else(|| {
         CliError::Input(format!("unknown target `{}`: expected {}", args.target, Target::NAMES.join(", ")))
     })?;
-    let rules = mscc_patterns::builtin().map_err(|error| CliError::Failure(error.to_string()))?;
+    let rules = rules::load(&args.rules).map_err(|error| CliError::Input(error.to_string()))?;
     let (module, reports) = passes::run(&module, &passes, &rules, &target)
         .map_err(|error| CliError::Failure(error.to_string()))?;
     for report in &reports {

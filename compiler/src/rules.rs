@@ -1,0 +1,115 @@
+//! The rules of a compilation: those built in and a user's own, which are proved first.
+
+use std::path::{Path, PathBuf};
+
+use mscc_patterns::{ProofFailure, Rule, RuleError};
+
+/// Random instances on which a user's rule is proved.
+const PROOF_ROUNDS: u32 = 20;
+/// Seed of the proofs, fixed so that a rule is taken or refused the same way every time.
+const PROOF_SEED: u64 = 1;
+/// Largest file of rules that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why rules cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// A file that cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file that is too large to be rules.
+    #[error("{}: larger than 1 MiB", .0.display())]
+    TooLarge(PathBuf),
+    /// A text that is no rule.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// A rule of a name that is taken.
+    #[error("{}: there is another rule called `{name}`", .path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A rule whose sides do not compute the same.
+    #[error("{}: rule `{name}` does not hold: {failure}", .path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// The rule.
+        name: String,
+        /// The instance on which it fails.
+        failure: Box<ProofFailure>,
+    },
+}
+
+/// The built-in rules and those of `files`.
+///
+/// Errors: files that cannot be read, texts that are no rules, names that are taken, rules that fail their proof.
+pub fn load(files: &[PathBuf]) -> Result<Vec<Rule>, RulesError> {
+    let mut rules = mscc_patterns::builtin()?;
+    for path in files {
+        let own = mscc_patterns::load(&read(path)?, &path.to_string_lossy())?;
+        for rule in own {
+            if rules.iter().any(|other| other.name == rule.name) {
+                return Err(RulesError::Taken { path: path.clone(), name: rule.name });
+            }
+            mscc_patterns::prove(&rule, PROOF_SEED, PROOF_ROUNDS).map_err(|failure| RulesError::Wrong {
+                path: path.clone(),
+                name: rule.name.clone(),
+                failure: Box::new(failure),
+            })?;
+            rules.push(rule);
+        }
+    }
+    Ok(rules)
+}
+
+fn read(path: &Path) -> Result<String, RulesError> {
+    let failed = |source| RulesError::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+        return Err(RulesError::TooLarge(path.to_owned()));
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str) -> Result<Vec<Rule>, RulesError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("own.rule");
+        std::fs::write(&path, text).unwrap();
+        load(&[path])
+    }
+
+    const RULE: &str = "rule silu_twice_in_one
+doc   Multiplies by SiLU.
+phase fuse
+given ?x: float[.., H]  ?u: float[.., H]
+match ?y = (mul ?u (silu ?x))
+make  ?z = (swiglu ?x ?u)
+equal ?y = ?z
+where same_type(?x, ?u)
+numerics fewer_roundings
+gain  saves a write and a read
+";
+
+    #[test]
+    fn own_rules_are_proved() {
+        let rules = with(RULE).unwrap();
+        assert!(rules.iter().any(|rule| rule.name == "silu_twice_in_one"));
+        let wrong = with(&RULE.replace("(swiglu ?x ?u)", "(swiglu ?u ?x)")).unwrap_err().to_string();
+        assert!(wrong.contains("`silu_twice_in_one` does not hold"), "{wrong}");
+        let taken = with(&RULE.replace("silu_twice_in_one", "swiglu")).unwrap_err().to_string();
+        assert!(taken.contains("another rule called `swiglu`"), "{taken}");
+        let text = with("rule x\nmach").unwrap_err().to_string();
+        assert!(text.contains("own.rule") && text.contains('2'), "{text}");
+    }
+}
