@@ -44,7 +44,7 @@ impl fmt::Debug for Float {
 }
 
 /// The value of an attribute.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Attr {
     /// `true` or `false`.
     Bool(bool),

@@ -14,7 +14,7 @@ use crate::reference::{self, Tensor};
 /// | -> `y` | [.., S] | as `a` |                                      |
 ///
 /// Errors: dtypes differ; neither shape is a suffix of the other.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Add;
 
 impl OpDef for Add {

@@ -16,7 +16,7 @@ use crate::{Dim, TensorType};
 ///
 /// Errors: `r` is not of `x`'s type; `weight` is not `[D]`; `eps` negative.
 /// Source: CANN operator list, aclnnAddRmsNorm.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AddRmsNorm {
     /// Added to the mean square.
     pub eps: Float,

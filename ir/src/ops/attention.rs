@@ -22,7 +22,7 @@ use crate::{DType, Dim, TensorType};
 ///
 /// Errors: sizes that do not fit; N no multiple of K.
 /// Source: Vaswani et al., 2017; Kwon et al., 2023 (arXiv:2309.06180) for the paged cache.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Attention {
     /// Factor of the scores.
     pub scale: Float,

@@ -15,7 +15,7 @@ use crate::{DType, Dim, TensorType};
 /// | -> `cache`     | [P, block, ..S]    | as `cache` | the same memory                           |
 ///
 /// Errors: the rows do not fit the cache.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheWrite;
 
 impl OpDef for CacheWrite {

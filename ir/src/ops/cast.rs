@@ -11,7 +11,7 @@ use crate::{DType, TensorType};
 /// |--------|-------|-----------|
 /// | `x`    | [..]  | any float |
 /// | -> `y` | [..]  | `dtype`   |
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cast {
     /// The element type of the result.
     pub dtype: DType,

@@ -14,7 +14,7 @@ use crate::{Dim, TensorType};
 /// | -> `y`   | [.., Σ Sᵢ, ..]       | as `parts`  |
 ///
 /// Errors: no such axis; dtypes or other sizes differ.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Concat {
     /// The axis joined; negative counts from the end.
     pub axis: i64,

@@ -12,7 +12,7 @@ use crate::{DType, Dim, TensorType};
 /// | `table`   | [V, ..S] | any      |                     |
 /// | `indices` | [..I]    | i32, i64 | `0 <= v < V`        |
 /// | -> `y`    | [..I, ..S] | as `table` |                 |
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Gather;
 
 impl OpDef for Gather {

@@ -16,7 +16,7 @@ use crate::{DType, Dim, TensorType};
 /// | -> `y`   | [.., N] | `dtype`   | by default as `x`; accumulated in f32 |
 ///
 /// Exists in traces only: normalisation turns it into `matmul` and `add`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Linear {
     /// Element type of the result, if it is not `x`'s.
     pub dtype: Option<DType>,

@@ -16,7 +16,7 @@ use crate::{DType, Dim, TensorType};
 /// | -> `y`  | [.., M, N]                   | `dtype`   | by default as `a`                 |
 ///
 /// Errors: `K` or the leading axes differ; `bias` is not `[N]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Matmul {
     /// Whether `b` is given as [N, K], as checkpoints store linear weights.
     pub trans_b: bool,

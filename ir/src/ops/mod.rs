@@ -165,12 +165,12 @@ macro_rules! define_ops {
         $(mod $module; pub use $module::$op;)*
 
         /// An op with its attributes.
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs)] // each variant is documented at its type
         pub enum Op { $($op($op)),* }
 
         /// An op without its attributes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs)] // each variant is documented at its type
         pub enum OpKind { $($op),* }
 
@@ -289,6 +289,23 @@ define_ops! {
 }
 
 pub use rope_freqs::RopeScaling;
+
+/// Ops are written by name, so that adding one does not change what plans on disk mean.
+impl Serialize for Op {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.kind().name(), self.attrs()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Op {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let (name, attrs): (String, Vec<(String, Attr)>) = Deserialize::deserialize(deserializer)?;
+        let kind =
+            OpKind::from_name(&name).ok_or_else(|| D::Error::custom(format!("unknown op `{name}`")))?;
+        kind.with_attrs(&attrs).map_err(|error| D::Error::custom(format!("`{name}`: {error}")))
+    }
+}
 
 impl OpKind {
     /// The kind of this name.

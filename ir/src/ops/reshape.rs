@@ -14,7 +14,7 @@ use crate::{Dim, TensorType};
 /// | -> `y` | `shape` | as `x` |
 ///
 /// Errors: the numbers of elements are not certainly equal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reshape {
     /// The shape of the result.
     pub shape: Vec<Dim>,

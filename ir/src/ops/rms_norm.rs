@@ -15,7 +15,7 @@ use crate::{Dim, TensorType};
 ///
 /// Errors: `weight` is not `[D]`; `eps` negative.
 /// Source: Zhang and Sennrich, 2019 (arXiv:1910.07467).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RmsNorm {
     /// Added to the mean square.
     pub eps: Float,

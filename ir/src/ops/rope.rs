@@ -19,7 +19,7 @@ use crate::{DType, Dim, TensorType};
 ///
 /// Errors: the tables differ or R > D.
 /// Source: Su et al., 2021 (arXiv:2104.09864); HF `modeling_llama.py`, `apply_rotary_pos_emb`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rope {
     /// Whether neighbours are paired.
     pub interleaved: bool,

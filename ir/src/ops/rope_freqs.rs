@@ -13,7 +13,7 @@ use crate::{DType, Dim, TensorType};
 ///
 /// Depends on no input, so it is a weight that a recipe computes when the plan is loaded.
 /// Source: HF `modeling_rope_utils.py`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RopeFreqs {
     /// Rotary extent of a head, even.
     pub dim: u32,
@@ -24,7 +24,7 @@ pub struct RopeFreqs {
 }
 
 /// Changes of the rotary frequencies for contexts longer than those trained on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RopeScaling {
     /// None.
     None,

@@ -15,7 +15,7 @@ use crate::{DType, Dim, TensorType};
 ///
 /// The angle is the product rounded to f32, as in the reference.
 /// Source: HF `modeling_rope_utils.py`; `scale` is its attention factor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RopeTable {
     /// Factor of both results.
     pub scale: Float,

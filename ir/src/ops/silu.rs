@@ -13,7 +13,7 @@ use crate::{Dim, TensorType};
 /// | -> `y` | [..]  | as `x`    |
 ///
 /// Source: Elfwing et al., 2017 (arXiv:1702.03118).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Silu;
 
 impl OpDef for Silu {

@@ -15,7 +15,7 @@ use crate::{Dim, TensorType};
 /// | -> `y.i`  | [.., sizes\[i\], ..]     | as `x` |
 ///
 /// Errors: no such axis; the sizes do not certainly add up.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Split {
     /// The axis cut; negative counts from the end.
     pub axis: i64,

@@ -14,7 +14,7 @@ use crate::{Dim, TensorType};
 /// | -> `y` | [.., I] | as `gate` |
 ///
 /// Source: Shazeer, 2020 (arXiv:2002.05202).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Swiglu;
 
 impl OpDef for Swiglu {

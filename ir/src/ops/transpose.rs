@@ -14,7 +14,7 @@ use crate::{Dim, TensorType};
 /// | -> `y` | `x.shape` in that order   | as `x` |
 ///
 /// Errors: `permutation` is none of `x`'s axes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Transpose {
     /// The axis of `x` for each axis of the result.
     pub permutation: Vec<u32>,
