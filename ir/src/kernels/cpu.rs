@@ -30,11 +30,7 @@ pub const KERNELS: &[KernelDecl] = &[
         operands: &[ROWS, PACKED, PACKED, I32_PACKED, I32_PACKED, I32_PACKED],
     },
     KernelDecl { name: "cache_write", op: OpKind::CacheWrite, operands: &[PACKED, ROWS, I32_PACKED] },
-    KernelDecl {
-        name: "cast",
-        op: OpKind::Cast,
-        operands: &[operand(&[DType::F64, DType::F32, DType::F16, DType::BF16], Layout::Strided)],
-    },
+    KernelDecl { name: "cast", op: OpKind::Cast, operands: &[STRIDED] },
     KernelDecl { name: "concat", op: OpKind::Concat, operands: &[operand(ANY, Layout::Strided)] },
     KernelDecl {
         name: "gather",

@@ -13,6 +13,8 @@ mod attention;
 mod binary;
 mod cache_write;
 mod cast;
+#[cfg(test)]
+mod conformance;
 mod copy;
 mod dot;
 mod element;

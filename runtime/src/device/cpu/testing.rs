@@ -91,6 +91,7 @@ impl Tensor {
             // SAFETY: within the tensor, of its type.
             unsafe {
                 match self.dtype {
+                    DType::F64 => *view.as_ptr::<f64>().add(at) = *value,
                     DType::F32 => *view.as_ptr::<f32>().add(at) = *value as f32,
                     DType::BF16 => *view.as_ptr::<bf16>().add(at) = bf16::from_f32(*value as f32),
                     DType::F16 => *view.as_ptr::<f16>().add(at) = f16::from_f32(*value as f32),
@@ -113,6 +114,7 @@ impl Tensor {
                 // SAFETY: within the tensor, of its type.
                 unsafe {
                     match self.dtype {
+                        DType::F64 => *view.as_ptr::<f64>().add(at),
                         DType::F32 => f64::from(*view.as_ptr::<f32>().add(at)),
                         DType::BF16 => (*view.as_ptr::<bf16>().add(at)).to_f64(),
                         DType::F16 => (*view.as_ptr::<f16>().add(at)).to_f64(),
