@@ -312,6 +312,42 @@ impl Graph {
         })
     }
 
+    /// The same function with what brings values in before what computes: inputs, states, caches, weights, each in
+    /// the order of their first use.
+    pub fn leaves_first(&self) -> Graph {
+        let uses = self.nodes.iter().flat_map(|node| &node.operands).chain(self.sinks.iter().map(|(_, v)| v));
+        let mut first_use = vec![usize::MAX; self.len()];
+        for (at, value) in uses.enumerate() {
+            let first = &mut first_use[value.node.index()];
+            *first = at.min(*first);
+        }
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        // The sort is stable: ops, and leaves that nothing uses, stay in order.
+        order.sort_by_key(|index| match &self.nodes[*index].kind {
+            NodeKind::Leaf(Leaf::Input(_)) => (0, first_use[*index]),
+            NodeKind::Leaf(Leaf::State(_)) => (1, first_use[*index]),
+            NodeKind::Leaf(Leaf::Cache(_)) => (2, first_use[*index]),
+            NodeKind::Leaf(Leaf::Weight(_)) => (3, first_use[*index]),
+            NodeKind::Op(_) => (4, 0),
+        });
+        let mut new_ids = vec![NodeId(0); self.len()];
+        for (new, old) in order.iter().enumerate() {
+            new_ids[*old] = NodeId(new as u32);
+        }
+        let moved = |value: &Value| Value { node: new_ids[value.node.index()], index: value.index };
+        let node = |index: &usize| {
+            let node = &self.nodes[*index];
+            Node { operands: node.operands.iter().map(moved).collect(), ..node.clone() }
+        };
+        Graph {
+            name: self.name.clone(),
+            nodes: order.iter().map(node).collect(),
+            sinks: self.sinks.iter().map(|(sink, value)| (sink.clone(), moved(value))).collect(),
+            names: self.names.iter().map(|(name, value)| (name.clone(), moved(value))).collect(),
+            origins: order.iter().map(|index| self.origins[*index].clone()).collect(),
+        }
+    }
+
     /// For each node, the nodes that use any of its results, in order, each once.
     pub fn users(&self) -> Vec<Vec<NodeId>> {
         let mut users: Vec<Vec<NodeId>> = vec![Vec::new(); self.len()];
@@ -350,5 +386,54 @@ impl<'de> serde::Deserialize<'de> for Graph {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         crate::text::parse_function(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::text::{parse_function, print_function};
+
+    #[test]
+    fn leaves_come_first_in_order_of_use() {
+        let graph = parse_function(
+            r#"func @f {
+                weight %unused: f32[T]
+                %b = weight "b" : f32[T]
+                %a = weight "a" : f32[T]
+                %x = state x : f32[T]
+                %ab = mul %a, %b
+                %y = state y : f32[T]
+                %z = input z : f32[T]
+                %sum = add %ab, %y
+                %out = add %sum, %x
+                %w = cache full.w : f32[T]
+                %v = cache full.v : f32[T]
+                output out = %out
+                cache full.v = %v
+                output z = %z
+            }"#,
+        )
+        .unwrap();
+        let sorted = graph.leaves_first();
+        assert_eq!(
+            print_function(&sorted),
+            r#"func @f {
+  input %z: f32[T]
+  state %y: f32[T], %x: f32[T]
+  cache %v = full.v: f32[T], %w = full.w: f32[T]
+  weight %a: f32[T], %b: f32[T], %unused: f32[T]
+  %ab = mul %a, %b : f32[T]
+  %sum = add %ab, %y : f32[T]
+  %out = add %sum, %x : f32[T]
+  output out = %out
+  cache full.v = %v
+  output z = %z
+}
+"#
+        );
+        let sum = sorted.by_name("sum").unwrap();
+        assert_eq!(sorted.value_name(sum), "sum");
+        assert_eq!(sorted.origins(sum.node), ["sum"]);
+        assert_eq!(sorted.leaves_first(), sorted);
     }
 }

@@ -1,14 +1,13 @@
 //! Parsing.
 
+mod function;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::lexer::Lexer;
-use crate::attr::{Attr, Float};
-use crate::graph::{CacheRef, Graph, Leaf, Sink, Value};
+use crate::graph::Graph;
 use crate::module::{CacheGroup, CacheKind, CacheTensor, Module};
-use crate::ops::OpKind;
-use crate::template::Template;
 use crate::tensor_type::MAX_RANK;
 use crate::{DType, Symbol, SymbolInfo, TensorType};
 
@@ -213,190 +212,6 @@ impl<'a> Parser<'a> {
                 .error_at(place, format!("{} axes, at most {MAX_RANK} will do", shape.len())));
         }
         Ok(TensorType::new(dtype, shape))
-    }
-
-    fn function(&mut self, place: usize) -> Result<(), ParseError> {
-        self.lexer.expect("@")?;
-        let mut graph = Graph::new(self.lexer.word()?);
-        let index = self.module.functions.len();
-        if self.functions.insert(graph.name.clone(), index).is_some() {
-            return Err(self.lexer.error_at(place, format!("function `@{}` is defined twice", graph.name)));
-        }
-        self.lexer.expect("{")?;
-        while !self.lexer.eat("}") {
-            match self.lexer.peek() {
-                Some(b'%') => self.node(&mut graph)?,
-                _ => self.sink(&mut graph)?,
-            }
-        }
-        self.module.functions.push(graph);
-        Ok(())
-    }
-
-    fn value(&mut self, graph: &Graph) -> Result<Value, ParseError> {
-        let place = self.lexer.place();
-        let name = self.lexer.value_name()?;
-        graph
-            .by_name(name)
-            .ok_or_else(|| self.lexer.error_at(place, format!("`%{name}` is not defined above")))
-    }
-
-    fn cache_ref(&mut self) -> Result<CacheRef, ParseError> {
-        let place = self.lexer.place();
-        let word = self.lexer.word()?;
-        match word.split_once('.') {
-            Some((group, tensor)) => Ok(CacheRef { group: group.to_owned(), tensor: tensor.to_owned() }),
-            None => Err(self.lexer.error_at(place, format!("expected GROUP.TENSOR, found `{word}`"))),
-        }
-    }
-
-    fn template(&mut self) -> Result<Template, ParseError> {
-        let place = self.lexer.place();
-        let text = self.lexer.string()?;
-        Template::new(&text).map_err(|error| self.lexer.error_at(place, error.to_string()))
-    }
-
-    fn node(&mut self, graph: &mut Graph) -> Result<(), ParseError> {
-        let mut names: Vec<&str> = Vec::new();
-        loop {
-            let place = self.lexer.place();
-            let name = self.lexer.value_name()?;
-            if graph.by_name(name).is_some() || names.contains(&name) {
-                return Err(self.lexer.error_at(place, format!("`%{name}` is defined twice")));
-            }
-            if names.len() == MAX_LIST {
-                return Err(self.lexer.error_at(place, format!("more than {MAX_LIST} results")));
-            }
-            names.push(name);
-            if !self.lexer.eat(",") {
-                break;
-            }
-        }
-        self.lexer.expect("=")?;
-        let place = self.lexer.place();
-        let word = self.lexer.word()?;
-        let leaf = match word {
-            "input" => Leaf::Input(self.lexer.word()?.to_owned()),
-            "state" => Leaf::State(self.lexer.word()?.to_owned()),
-            "cache" => Leaf::Cache(self.cache_ref()?),
-            "weight" => Leaf::Weight(self.template()?),
-            _ => match OpKind::from_name(word) {
-                Some(kind) => return self.op(graph, kind, &names, place),
-                None => return Err(self.lexer.error_at(place, format!("unknown op `{word}`"))),
-            },
-        };
-        self.lexer.expect(":")?;
-        let ty = self.tensor_type()?;
-        if names.len() != 1 {
-            return Err(self.lexer.error_at(place, format!("`{word}` gives one value")));
-        }
-        graph.leaf(leaf, names[0], ty);
-        Ok(())
-    }
-
-    fn op(
-        &mut self,
-        graph: &mut Graph,
-        kind: OpKind,
-        names: &[&str],
-        place: usize,
-    ) -> Result<(), ParseError> {
-        let mut operands = Vec::new();
-        if self.lexer.peek() == Some(b'%') {
-            operands.push(self.value(graph)?);
-            while self.lexer.eat(",") {
-                operands.push(self.value(graph)?);
-            }
-        }
-        let attrs = self.attrs()?;
-        let op = kind
-            .with_attrs(&attrs)
-            .map_err(|error| self.lexer.error_at(place, format!("`{}`: {error}", kind.name())))?;
-        let results =
-            graph.op(op, &operands, names).map_err(|error| self.lexer.error_at(place, error.to_string()))?;
-        if results.len() != names.len() {
-            let reason =
-                format!("`{}` gives {} values, {} are named", kind.name(), results.len(), names.len());
-            return Err(self.lexer.error_at(place, reason));
-        }
-        if self.lexer.eat(":") {
-            for (at, value) in results.iter().enumerate() {
-                if at > 0 {
-                    self.lexer.expect(",")?;
-                }
-                let place = self.lexer.place();
-                let stated = self.tensor_type()?;
-                let inferred = graph.ty(*value);
-                if stated != *inferred {
-                    let reason = format!("`%{}` is {inferred}, not {stated}", names[at]);
-                    return Err(self.lexer.error_at(place, reason));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn attrs(&mut self) -> Result<Vec<(String, Attr)>, ParseError> {
-        let mut attrs: Vec<(String, Attr)> = Vec::new();
-        if !self.lexer.eat("{") {
-            return Ok(attrs);
-        }
-        while !self.lexer.eat("}") {
-            if !attrs.is_empty() {
-                self.lexer.expect(",")?;
-            }
-            let place = self.lexer.place();
-            let name = self.lexer.word()?.to_owned();
-            if attrs.len() == MAX_LIST {
-                return Err(self.lexer.error_at(place, format!("more than {MAX_LIST} attributes")));
-            }
-            if attrs.iter().any(|(other, _)| *other == name) {
-                return Err(self.lexer.error_at(place, format!("attribute `{name}` is given twice")));
-            }
-            self.lexer.expect("=")?;
-            attrs.push((name, self.attr()?));
-        }
-        Ok(attrs)
-    }
-
-    fn attr(&mut self) -> Result<Attr, ParseError> {
-        let place = self.lexer.place();
-        match self.lexer.peek() {
-            Some(b'[') => Ok(Attr::Dims(self.lexer.list(Lexer::dim)?)),
-            Some(byte) if byte.is_ascii_digit() || byte == b'-' => {
-                let number = self.lexer.number()?;
-                let bad = || self.lexer.error_at(place, format!("`{number}` is no number in range"));
-                if number.contains(['.', 'e', 'E']) {
-                    let value: f64 = number.parse().map_err(|_| bad())?;
-                    if value.is_finite() { Ok(Attr::Float(Float(value))) } else { Err(bad()) }
-                } else {
-                    Ok(Attr::Int(number.parse().map_err(|_| bad())?))
-                }
-            }
-            _ => Ok(match self.lexer.word()? {
-                "true" => Attr::Bool(true),
-                "false" => Attr::Bool(false),
-                word => Attr::Name(word.to_owned()),
-            }),
-        }
-    }
-
-    fn sink(&mut self, graph: &mut Graph) -> Result<(), ParseError> {
-        let place = self.lexer.place();
-        let sink = match self.lexer.word()? {
-            "state" => Sink::State(self.lexer.word()?.to_owned()),
-            "output" => Sink::Output(self.lexer.word()?.to_owned()),
-            "cache" => Sink::Cache(self.cache_ref()?),
-            "tap" => Sink::Tap(self.template()?),
-            other => {
-                let reason = format!("expected `%name = …`, state, output, cache or tap, found `{other}`");
-                return Err(self.lexer.error_at(place, reason));
-            }
-        };
-        self.lexer.expect("=")?;
-        let value = self.value(graph)?;
-        graph.sink(sink, value);
-        Ok(())
     }
 
     fn program(&mut self) -> Result<(), ParseError> {

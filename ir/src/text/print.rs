@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Write};
 
-use crate::graph::{Graph, Node, NodeKind, write_attrs};
+use super::MAX_PREFIX_BYTES;
+use crate::graph::{Graph, Leaf, Node, NodeKind, ResultInfo, Sink, write_attrs};
 use crate::module::{CacheGroup, CacheKind, Module};
+use crate::ops::Op;
 
 /// The text of a module.
 pub fn print_module(module: &Module) -> String {
@@ -52,7 +54,7 @@ fn write_module(out: &mut String, module: &Module) -> fmt::Result {
 fn write_list(out: &mut String, keyword: &str, items: impl Iterator<Item = String>) -> fmt::Result {
     let mut width = usize::MAX;
     for item in items {
-        if width.saturating_add(item.len()) > LIST_WIDTH {
+        if width.saturating_add(2 + item.len()) > LIST_WIDTH {
             write!(out, "{}{keyword} {item}", if width == usize::MAX { "" } else { "\n" })?;
             width = keyword.len() + 1 + item.len();
         } else {
@@ -63,8 +65,8 @@ fn write_list(out: &mut String, keyword: &str, items: impl Iterator<Item = Strin
     if width == usize::MAX { Ok(()) } else { writeln!(out) }
 }
 
-/// Columns after which a list of declarations goes on in the next line.
-const LIST_WIDTH: usize = 108;
+/// Longest line of a list that has more than one item, in bytes.
+const LIST_WIDTH: usize = 120;
 
 fn write_cache(out: &mut String, group: &CacheGroup) -> fmt::Result {
     let kind = match group.kind {
@@ -94,32 +96,97 @@ fn write_cache(out: &mut String, group: &CacheGroup) -> fmt::Result {
 
 fn write_function(out: &mut String, graph: &Graph) -> fmt::Result {
     writeln!(out, "func @{} {{", graph.name)?;
+    let mut list = List::default();
     for (_, node) in graph.nodes() {
-        out.push_str("  ");
-        write_node(out, graph, node)?;
+        match &node.kind {
+            NodeKind::Leaf(leaf) => {
+                let (keyword, item) = leaf_item(leaf, &node.results[0], &list.keyword);
+                list.push(out, keyword, item)?;
+            }
+            NodeKind::Op(op) => {
+                list.flush(out)?;
+                write_op(out, graph, op, node)?;
+            }
+        }
     }
+    list.flush(out)?;
     for (sink, value) in graph.sinks() {
-        writeln!(out, "  {sink} = %{}", graph.value_name(*value))?;
+        let (keyword, name) = match sink {
+            Sink::State(name) => ("  state", name.clone()),
+            Sink::Cache(cache) => ("  cache", cache.to_string()),
+            Sink::Output(name) => ("  output", name.clone()),
+            Sink::Tap(template) => ("  tap", format!("{:?}", template.as_str())),
+        };
+        list.push(out, keyword.to_owned(), format!("{name} = %{}", graph.value_name(*value)))?;
     }
+    list.flush(out)?;
     out.push_str("}\n");
     Ok(())
 }
 
-fn write_node(out: &mut String, graph: &Graph, node: &Node) -> fmt::Result {
-    for (at, result) in node.results.iter().enumerate() {
-        write!(out, "{}%{}", if at > 0 { ", " } else { "" }, result.name)?;
+/// Items behind one keyword that are still to be written.
+#[derive(Default)]
+struct List {
+    keyword: String,
+    items: Vec<String>,
+}
+
+impl List {
+    fn push(&mut self, out: &mut String, keyword: String, item: String) -> fmt::Result {
+        if keyword != self.keyword {
+            self.flush(out)?;
+            self.keyword = keyword;
+        }
+        self.items.push(item);
+        Ok(())
     }
-    out.push_str(" = ");
-    match &node.kind {
-        NodeKind::Leaf(leaf) => write!(out, "{leaf}")?,
-        NodeKind::Op(op) => {
-            out.push_str(op.kind().name());
-            for (at, operand) in node.operands.iter().enumerate() {
-                write!(out, "{} %{}", if at > 0 { "," } else { "" }, graph.value_name(*operand))?;
-            }
-            write_attrs(out, op)?;
+
+    fn flush(&mut self, out: &mut String) -> fmt::Result {
+        write_list(out, &self.keyword, self.items.drain(..))?;
+        self.keyword.clear();
+        Ok(())
+    }
+}
+
+/// How a leaf is declared, behind which keyword; with its whole name it fits in any list of its kind, so in the one
+/// behind `open`.
+fn leaf_item(leaf: &Leaf, result: &ResultInfo, open: &str) -> (String, String) {
+    let ResultInfo { name, ty } = result;
+    let (kind, own) = match leaf {
+        Leaf::Input(own) => ("  input", own.clone()),
+        Leaf::State(own) => ("  state", own.clone()),
+        Leaf::Cache(own) => ("  cache", own.to_string()),
+        Leaf::Weight(own) => ("  weight", format!("{:?}", own.as_str())),
+    };
+    let prefix = match leaf {
+        Leaf::Weight(template) => prefix(template.as_str(), name),
+        Leaf::Input(_) | Leaf::State(_) | Leaf::Cache(_) => (own == *name).then_some(""),
+    };
+    match prefix {
+        Some("") => (kind.to_owned(), format!("%{name}: {ty}")),
+        Some(prefix) => (format!("{kind} {prefix:?}"), format!("%{name}: {ty}")),
+        None => {
+            let keyword = if open.starts_with(kind) { open } else { kind };
+            (keyword.to_owned(), format!("%{name} = {own}: {ty}"))
         }
     }
+}
+
+/// What stands before `name` in a weight's template, if it is one or more whole parts of a path, or nothing.
+fn prefix<'a>(template: &'a str, name: &str) -> Option<&'a str> {
+    let prefix = template.strip_suffix(name)?;
+    (prefix.is_empty() || prefix.ends_with('.') && prefix.len() <= MAX_PREFIX_BYTES).then_some(prefix)
+}
+
+fn write_op(out: &mut String, graph: &Graph, op: &Op, node: &Node) -> fmt::Result {
+    for (at, result) in node.results.iter().enumerate() {
+        write!(out, "{}%{}", if at > 0 { ", " } else { "  " }, result.name)?;
+    }
+    write!(out, " = {}", op.kind().name())?;
+    for (at, operand) in node.operands.iter().enumerate() {
+        write!(out, "{} %{}", if at > 0 { "," } else { "" }, graph.value_name(*operand))?;
+    }
+    write_attrs(out, op)?;
     for (at, result) in node.results.iter().enumerate() {
         write!(out, "{} {}", if at > 0 { "," } else { " :" }, result.ty)?;
     }

@@ -32,10 +32,10 @@ fn random_graph(random: &mut Sampler, name: &str) -> Graph {
         pool.extend(operands.iter().copied());
         pool.extend(graph.op(case.op, &operands, &["model.layers.0/y-z"]).unwrap());
     }
-    for at in 0..random.below(4) {
+    for _ in 0..random.below(6) {
         let Some(value) = random.pick(&pool).copied() else { break };
         graph.sink(
-            match at {
+            match random.below(4) {
                 0 => Sink::State("hidden/states-0".into()),
                 1 => Sink::Output("logits".into()),
                 2 => Sink::Tap(Template::new("tap.{i+3}").unwrap()),
