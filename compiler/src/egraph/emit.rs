@@ -46,7 +46,7 @@ pub(super) fn emit(
         graph.sink(sink.clone(), value);
     }
     check(&graph, given, symbols)?;
-    Ok(graph)
+    Ok(graph.leaves_first())
 }
 
 struct Emitter<'a> {

@@ -7,7 +7,7 @@ use mscc_ir::ops::{Add, Effect, Matmul, Op};
 
 use super::rebuild::{Rebuild, live_nodes};
 
-/// Turns `linear` into `matmul` and `add`, merges equal nodes and drops dead ones.
+/// Turns `linear` into `matmul` and `add`, merges equal nodes, drops dead ones and puts leaves before ops.
 pub fn normalise(graph: &Graph) -> Graph {
     let live = live_nodes(graph);
     let mut out = Graph::new(&graph.name);
@@ -35,7 +35,7 @@ pub fn normalise(graph: &Graph) -> Graph {
     for (sink, value) in graph.sinks() {
         out.sink(sink.clone(), rebuild.mapped(*value));
     }
-    out
+    out.leaves_first()
 }
 
 /// `matmul`, and `add` if there is a bias; the last of them takes the layer's name.
@@ -103,9 +103,8 @@ mod tests {
         assert_eq!(
             text,
             r#"func @f {
-  %x = state x : f32[T, 4]
-  %w = weight "w" : bf16[3, 4]
-  %b = weight "b" : bf16[3]
+  state %x: f32[T, 4]
+  weight %w: bf16[3, 4], %b: bf16[3]
   %y.matmul = matmul %x, %w {trans_b=true} : f32[T, 3]
   %b.cast = cast %b {dtype=f32} : f32[3]
   %y = add %y.matmul, %b.cast : f32[T, 3]

@@ -324,7 +324,8 @@ struct Done {
 
 impl Body<'_> {
     fn done(self) -> Done {
-        Done { graph: self.graph, weights: self.weights, groups: self.groups, tied: self.stored_though_tied }
+        let graph = self.graph.leaves_first();
+        Done { graph, weights: self.weights, groups: self.groups, tied: self.stored_though_tied }
     }
 }
 
