@@ -21,10 +21,33 @@ fn weights_take_the_dtype_asked_for() {
 }
 
 #[test]
+fn any_weight_dtype_goes_with_any_compute_dtype() {
+    for name in FIXTURES {
+        let fixture = Fixture::open(name);
+        let prompt = &fixture.expected.prompts[0];
+        for dtype in ["float32", "float16", "bfloat16"] {
+            for compute in ["float32", "bfloat16"] {
+                let compiled =
+                    compile_model(&fixture.dir, compute, |options| options.dtype = Some(dtype.into()));
+                let got = &logits(&mut load(&compiled, 2), &[&prompt.token_ids], None)[0];
+                let error = max_error(got, fixture.tensor(&prompt.logits)) / fixture.scale();
+                assert!(error < 0.05, "{name}, {dtype} weights, {compute}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tied_weights_are_one_recipe() {
+    let compiled = compile_model(&Fixture::open("qwen2_tied").dir, "bfloat16", |_| {});
+    let names: Vec<&str> = compiled.plan.weights.recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+    assert_eq!(names.iter().filter(|name| name.contains("embed_tokens")).count(), 1, "{names:?}");
+}
+
+#[test]
 fn f32_weights_may_be_rounded_to_bf16() {
     let fixture = Fixture::open("qwen3_f32");
-    let compiled =
-        compile_model(&fixture.dir, "bfloat16", |options| options.dtype = Some("bfloat16".into()));
+    let compiled = compile_model(&fixture.dir, "bfloat16", |options| options.dtype = Some("bfloat16".into()));
     let prompt = &fixture.expected.prompts[0];
     let got = &logits(&mut load(&compiled, 1), &[&prompt.token_ids], None)[0];
     let error = max_error(got, fixture.tensor(&prompt.logits));
@@ -71,7 +94,11 @@ fn what_is_not_supported_is_named() {
     let cases = [
         (r#""model_type": "qwen3""#, r#""model_type": "qwen9""#, "the nearest is `qwen"),
         (r#""hidden_act": "silu""#, r#""hidden_act": "gelu""#, "hidden_act"),
-        (r#""rope_scaling": null"#, r#""rope_scaling": {"rope_type": "longrope", "factor": 2.0}"#, "longrope"),
+        (
+            r#""rope_scaling": null"#,
+            r#""rope_scaling": {"rope_type": "longrope", "factor": 2.0}"#,
+            "longrope",
+        ),
         (r#""head_dim": 24"#, r#""head_dim": 20"#, "q_proj"),
         (r#""num_key_value_heads": 2"#, r#""num_key_value_heads": 3"#, "num_"),
         (r#""vocab_size": 512"#, r#""vocab_size": -1"#, "vocab_size"),

@@ -1,19 +1,18 @@
 //! Weight recipes: what depends on weights alone is computed when a plan is loaded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mscc_ir::Template;
 use mscc_ir::graph::{Graph, Leaf, NodeId, NodeKind, Sink, Value};
 use mscc_ir::plan::{Recipe, WeightParam};
 
-use crate::passes::rebuild::Rebuild;
 use crate::passes::recut::layer_offset;
 
 /// Collects the recipes of all functions, each once.
 #[derive(Default)]
 pub struct Recipes {
     recipes: Vec<Recipe>,
-    by_name: HashMap<String, usize>,
+    names: HashSet<String>,
 }
 
 impl Recipes {
@@ -34,18 +33,21 @@ impl Recipes {
         WeightParam { recipe: self.intern(name, body) as u32, layer_offset: offset }
     }
 
+    /// Recipes of equal bodies make equal tensors, whatever they are called: tied weights are one.
     fn intern(&mut self, name: Template, body: Graph) -> usize {
+        if let Some(index) = self.recipes.iter().position(|recipe| recipe.body == body) {
+            return index;
+        }
         let mut candidate = name.as_str().to_owned();
         for k in 1u32.. {
-            match self.by_name.get(&candidate) {
-                Some(index) if self.recipes[*index].body == body => return *index,
-                Some(_) => candidate = format!("{name}.{k}"),
-                None => break,
+            if !self.names.contains(&candidate) {
+                break;
             }
+            candidate = format!("{name}.{k}");
         }
         let name = Template::new(&candidate)
             .expect("a number behind a template leaves its placeholders as they are");
-        self.by_name.insert(candidate, self.recipes.len());
+        self.names.insert(candidate);
         self.recipes.push(Recipe { name, body });
         self.recipes.len() - 1
     }
@@ -68,21 +70,36 @@ fn ancestors(graph: &Graph, value: Value) -> Vec<NodeId> {
 }
 
 /// The function that computes `value`, with templates relative to the recipe's own layer.
+///
+/// Values are numbered, so that the same tensor made under two names is one recipe.
 fn recipe_body(graph: &Graph, nodes: &[NodeId], value: Value, offset: i64) -> Graph {
     let mut body = Graph::new("recipe");
-    let mut rebuild = Rebuild::new(graph);
+    let mut made: HashMap<Value, Value> = HashMap::new();
     for id in nodes {
         let node = graph.node(*id);
+        let name = format!("t{}", body.len());
         match &node.kind {
             NodeKind::Leaf(Leaf::Weight(template)) => {
-                let info = &node.results[0];
-                let leaf = body.leaf(Leaf::Weight(template.shift(-offset)), &info.name, info.ty.clone());
-                rebuild.set(Value { node: *id, index: 0 }, leaf);
+                let leaf = Leaf::Weight(template.shift(-offset));
+                made.insert(
+                    Value { node: *id, index: 0 },
+                    body.leaf(leaf, &name, node.results[0].ty.clone()),
+                );
             }
-            NodeKind::Leaf(_) | NodeKind::Op(_) => rebuild.copy(&mut body, *id),
+            NodeKind::Op(op) => {
+                let operands: Vec<Value> = node.operands.iter().map(|operand| made[operand]).collect();
+                let results =
+                    body.op(op.clone(), &operands, &[&name]).expect("the function has been verified");
+                for (index, result) in results.iter().enumerate() {
+                    made.insert(Value { node: *id, index: index as u32 }, *result);
+                }
+            }
+            NodeKind::Leaf(Leaf::Input(_) | Leaf::State(_) | Leaf::Cache(_)) => {
+                unreachable!("what depends on weights alone has no other leaves")
+            }
         }
     }
-    body.sink(Sink::Output("weight".to_owned()), rebuild.mapped(value));
+    body.sink(Sink::Output("weight".to_owned()), made[&value]);
     body
 }
 

@@ -16,18 +16,26 @@ pub fn cast_weights(module: &Module, dtype: DType) -> Module {
 }
 
 fn cast_function(graph: &Graph, dtype: DType) -> Graph {
+    let weight_only = graph.weight_only();
     let mut out = Graph::new(&graph.name);
     let mut rebuild = Rebuild::new(graph);
     for (id, node) in graph.nodes() {
         rebuild.copy(&mut out, id);
-        let value = Value { node: id, index: 0 };
-        let stored = graph.ty(value).dtype;
         let is_weight = matches!(node.kind, NodeKind::Leaf(Leaf::Weight(_)));
-        if is_weight && stored.is_float() && stored != dtype {
-            let name = format!("{}.{dtype}", graph.value_name(value));
-            let leaf = rebuild.mapped(value);
-            let result = out.op1(Cast { dtype }, &[leaf], &name).expect("any float type casts to any other");
-            rebuild.set(value, result);
+        for index in 0..node.results.len() as u32 {
+            let value = Value { node: id, index };
+            let (original, copied) = (graph.ty(value).dtype, rebuild.mapped(value));
+            // What is computed from a weight of another type keeps its own: rows of an embedding, for one.
+            let wanted = match (is_weight, weight_only[id.index()]) {
+                (true, _) if original.is_float() => dtype,
+                (false, false) => original,
+                (true, _) | (false, true) => continue,
+            };
+            if out.ty(copied).dtype != wanted {
+                let name = format!("{}.{wanted}", graph.value_name(value));
+                let cast = out.op1(Cast { dtype: wanted }, &[copied], &name);
+                rebuild.set(value, cast.expect("any float type casts to any other"));
+            }
         }
     }
     for (sink, value) in graph.sinks() {
