@@ -81,7 +81,7 @@ fn errors_name_the_place() {
     assert!(error("bf16[T, 16], bf16", "bf16[T, 17], bf16").contains("is bf16[T, 16], not bf16[T, 17]"));
     assert!(error("%full.v:", "%slots:").contains("`%slots` is defined twice"));
     assert!(error("%full.v:", "%full:").contains("expected GROUP.TENSOR, found `full`"));
-    assert!(error("{i}.\" %", "{j}.\" %").contains("bad placeholder in `model.layers.{j}.norm.weight`"));
+    assert!(error("{i}.\" %", "{j}.\" %").contains("bad placeholder in `model.layers.{j}.`"));
     assert!(error("state %hidden_states:", "state hidden_states:").contains("expected `=`, found `:`"));
     assert!(error("input %slots", "input slots").contains("expected `%`, found `s`"));
     assert!(error("[0..2]\n}", "[2..0]\n}").contains("runs backwards"));

@@ -83,7 +83,7 @@ impl<'a> Parser<'a> {
         let mut prefix = String::new();
         if source == Source::Weight && self.lexer.peek() == Some(b'"') {
             let place = self.lexer.place();
-            prefix = self.lexer.string()?;
+            prefix = self.template()?.into();
             if prefix.len() > MAX_PREFIX_BYTES {
                 let reason = format!("a prefix has at most {MAX_PREFIX_BYTES} bytes, not {}", prefix.len());
                 return Err(self.lexer.error_at(place, reason));
