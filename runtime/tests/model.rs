@@ -243,8 +243,8 @@ fn batches_that_break_the_contract_are_refused() {
 mod hostile {
     //! Plans with right hashes and wrong fields: every one an error, none undefined behaviour.
 
-    use mscc_ir::Dim;
     use mscc_ir::plan::{Function, Place};
+    use mscc_ir::{DType, Dim, Graph, Leaf, Sink, Template, TensorType, ops};
     use proptest::prelude::*;
 
     use super::*;
@@ -329,6 +329,36 @@ mod hostile {
     }
 
     #[test]
+    fn buffers_are_viewed_as_what_they_hold() {
+        // Two bf16 in the middle of the head, as one f32 that is not aligned.
+        let dir = directory();
+        let mut plan = plan(dir.path());
+        let mut body = Graph::new("recipe");
+        let ty = TensorType::new(DType::BF16, [11u32, 8].map(Dim::from));
+        let head = body.leaf(Leaf::Weight(Template::new("head").unwrap()), "head", ty);
+        let shape = vec![Dim::constant(88)];
+        let flat = body.op1(ops::Reshape { shape }, &[head], "flat").unwrap();
+        let sizes = [1, 16, 71].map(Dim::constant).to_vec();
+        let parts = body.op(ops::Split { axis: 0, sizes }, &[flat], &["a", "b", "c"]).unwrap();
+        let part = parts[1];
+        body.sink(Sink::Output("weight".into()), part);
+        plan.weights.recipes[1].body = body;
+        expect(run(plan).err().map(|error| error.to_string()), "takes a buffer of bf16 for one of f32");
+
+        let mut plan = super::plan(dir.path());
+        plan.caches[0].tensors[0].dtype = DType::BF16;
+        expect(run(plan).err().map(|error| error.to_string()), "takes a buffer of bf16 for one of f32");
+    }
+
+    #[test]
+    fn symbols_have_one_range() {
+        let dir = directory();
+        let mut plan = plan(dir.path());
+        plan.symbols.push(plan.symbols[0].clone());
+        expect(run(plan).err().map(|error| error.to_string()), "is declared twice");
+    }
+
+    #[test]
     fn caches_are_written_through_the_steps_slots_only() {
         let other = |layer: &mut Function| layer.launches[2].operands[2].place = Place::Input(0);
         expect(refusal(|_, layer, _| other(layer)), "slot_mapping");
@@ -369,8 +399,9 @@ mod hostile {
                     _ => operand.layout.shape[field % axes] = value.clone(),
                 }
             }
-            // Errors are fine; crashes and sanitizer findings are not.
-            let _ = run(plan);
+            // Errors are fine; crashes, sanitizer findings and panics of kernels, which come as errors, are not.
+            let error = run(plan).err().map(|error| error.to_string()).unwrap_or_default();
+            prop_assert!(!error.contains("panicked"), "{error}");
         }
     }
 }

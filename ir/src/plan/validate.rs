@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{Condition, Function, Launch, Operand, Place, Plan, Recipe, Variant};
-use crate::graph::{Leaf, Sink};
+use super::{Condition, Function, Launch, Operand, Place, Plan, Recipe, Variant, WeightParam};
+use crate::graph::{CacheRef, Leaf, Sink};
 use crate::kernels;
 use crate::ops::{Effect, TypeError};
 use crate::view::ViewLayout;
-use crate::{Dim, SymbolTable, TensorType, step};
+use crate::{DType, Dim, SymbolTable, TensorType, step};
 
 /// Most sizes along a view's axes, launches of a function and the like; far above any real plan.
 const MAX_AXES: usize = 8;
@@ -33,8 +33,10 @@ pub struct PlanError {
 /// Errors: the first thing that is wrong, with its place.
 pub fn validate(plan: &Plan) -> Result<(), PlanError> {
     let mut symbols = SymbolTable::default();
+    let mut names = HashSet::new();
     for (name, info) in &plan.symbols {
         let field = || format!("symbols.{name}");
+        check(names.insert(name), field, || "is declared twice".into())?;
         check(0 <= info.min && info.min <= info.max, field, || "bounds are not 0 <= min <= max".into())?;
         check((info.min..=info.max).contains(&info.likely), field, || {
             "the likely value is out of bounds".into()
@@ -184,8 +186,7 @@ impl Validator<'_> {
             check(launches <= MAX_LAUNCHES, field, || "a step would have too many launches".into())?;
             for cache in &called.caches {
                 let group = self.plan.caches.iter().find(|group| group.name == cache.group);
-                let held =
-                    group.is_some_and(|group| layers.clone().all(|layer| group.ordinal(layer).is_some()));
+                let held = group.is_some_and(|group| group.first_without(layers).is_none());
                 check(held, field, || format!("a layer has no cache `{}`", cache.group))?;
             }
         }
@@ -198,8 +199,7 @@ impl Validator<'_> {
             check(exists, || format!("{field}.weights[{index}]"), || "its recipe does not exist".into())?;
         }
         for (index, cache) in function.caches.iter().enumerate() {
-            let group = self.plan.caches.iter().find(|group| group.name == cache.group);
-            let exists = group.is_some_and(|group| group.tensor(&cache.tensor).is_some());
+            let exists = self.cache_dtype(cache).is_some();
             check(exists, || format!("{field}.caches[{index}]"), || "does not exist".into())?;
         }
         for (index, launch) in function.launches.iter().enumerate() {
@@ -213,6 +213,11 @@ impl Validator<'_> {
             self.operand(&field, function, &tap.value)?;
         }
         Ok(())
+    }
+
+    fn cache_dtype(&self, cache: &CacheRef) -> Option<DType> {
+        let group = self.plan.caches.iter().find(|group| group.name == cache.group)?;
+        Some(group.tensor(&cache.tensor)?.dtype)
     }
 
     fn launch(&self, field: &str, function: &Function, launch: &Launch) -> Result<(), PlanError> {
@@ -268,14 +273,26 @@ impl Validator<'_> {
     }
 
     fn operand(&self, field: &str, function: &Function, operand: &Operand) -> Result<(), PlanError> {
-        let exists = match operand.place {
-            Place::Arena => true,
-            Place::Input(index) => (index as usize) < self.plan.inputs.len(),
-            Place::Output(index) => (index as usize) < self.plan.outputs.len(),
-            Place::Weight(index) => (index as usize) < function.weights.len(),
-            Place::Cache(index) => (index as usize) < function.caches.len(),
+        let Plan { inputs, outputs, weights, .. } = self.plan;
+        let weight =
+            |param: &WeightParam| weights.recipes.get(param.recipe as usize)?.ty().map(|ty| ty.dtype);
+        let declared = match operand.place {
+            Place::Arena => Some(operand.dtype),
+            Place::Input(index) => inputs.get(index as usize).map(|input| input.dtype),
+            Place::Output(index) => outputs.get(index as usize).map(|output| output.dtype),
+            Place::Weight(index) => function.weights.get(index as usize).and_then(weight),
+            Place::Cache(index) => function.caches.get(index as usize).and_then(|it| self.cache_dtype(it)),
         };
-        check(exists, || field.into(), || "its buffer does not exist".into())?;
+        let Some(declared) = declared else {
+            return check(false, || field.into(), || "its buffer does not exist".into());
+        };
+        // Weights in files and layers of caches are aligned to their own elements only.
+        let same = declared == operand.dtype;
+        check(
+            same,
+            || field.into(),
+            || format!("takes a buffer of {declared} for one of {}", operand.dtype),
+        )?;
         check(operand.dtype.bytes().is_some(), || field.into(), || "elements smaller than a byte".into())?;
         let ViewLayout { offset, shape, strides } = &operand.layout;
         check(shape.len() == strides.len(), || field.into(), || "sizes and strides differ in number".into())?;

@@ -115,6 +115,10 @@ impl Tokenizer {
         config_file: &Path,
         config: &Map<String, serde_json::Value>,
     ) -> Result<Self, TokenizerError> {
+        // What is no JSON at all makes decoders of the tokenizers crate panic, which `guarded` takes but the process's
+        // panic hook prints.
+        serde_json::from_slice::<serde::de::IgnoredAny>(tokenizer_json)
+            .map_err(|error| FileError::invalid(file, error))?;
         let mut backend = guarded(|| tokenizers::Tokenizer::from_bytes(tokenizer_json))
             .map_err(|reason| FileError::invalid(file, reason))?;
         let special = SpecialTokens::from_config(config);
