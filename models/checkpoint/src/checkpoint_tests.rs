@@ -62,6 +62,9 @@ fn maps_the_bytes_of_each_tensor() {
     assert_eq!(mapped.tensor("c").unwrap(), [2; 5]);
     assert_eq!(mapped.tensor("d").unwrap(), [0]);
     assert_eq!(mapped.tensor("e"), None);
+    // What was released is read again, and neighbours stay.
+    ["c", "b", "e"].iter().for_each(|name| mapped.release(name));
+    assert_eq!((mapped.tensor("c").unwrap(), mapped.tensor("a").unwrap()), (&[2; 5][..], &[0; 3][..]));
     // The order of the files does not change what the checkpoint is, their content does.
     let other = Checkpoint::open_files(dir.path(), &["1.safetensors", "2.safetensors"]).unwrap();
     assert_eq!(other.identity(), checkpoint.identity());

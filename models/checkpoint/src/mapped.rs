@@ -2,6 +2,8 @@
 #![allow(unsafe_code)] // Mapping a file is unsafe; see the reason at the block.
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use crate::checkpoint::{Checkpoint, FileId, TensorInfo, open_regular};
 use crate::error::CheckpointError;
@@ -63,6 +65,27 @@ impl MappedCheckpoint {
         let start = usize::try_from(info.offset).ok()?;
         let end = start.checked_add(usize::try_from(info.bytes).ok()?)?;
         self.file(info.file)?.get(start..end)
+    }
+
+    /// Says that a tensor's data is not needed soon: its memory no longer counts as this process's. Data
+    /// that is read again all the same comes from the file again, as do neighbours that share a page.
+    ///
+    /// Nothing happens for a name that there is none of, and on systems without such advice.
+    pub fn release(&self, name: &str) {
+        let Some(info) = self.checkpoint.tensor(name) else { return };
+        let Some(map) = self.maps.get(info.file.0 as usize) else { return };
+        let (Ok(start), Ok(bytes)) = (usize::try_from(info.offset), usize::try_from(info.bytes)) else {
+            return;
+        };
+        #[cfg(unix)]
+        if bytes > 0 && start.checked_add(bytes).is_some_and(|end| end <= map.len()) {
+            // SAFETY: the range lies inside a read-only mapping of a file, so that dropped pages come back
+            // with the file's bytes, which are those that were there.
+            // A refusal leaves the pages where they are, which is no harm.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) };
+        }
+        #[cfg(not(unix))]
+        let _ = (map, start, bytes);
     }
 
     /// A whole file, header included. `None` for an id of another checkpoint.

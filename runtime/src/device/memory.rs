@@ -4,17 +4,25 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
+use memmap2::MmapMut;
+
 /// Bytes to whose multiples memory starts are aligned: a cache line, and the widest vector.
 pub const ALIGN: usize = 64;
 
 /// Zeroed memory of a fixed size, aligned to [`ALIGN`]. Large pieces cost nothing until they are touched.
 #[derive(Debug)]
 pub struct Memory {
-    base: NonNull<u8>,
-    layout: Layout,
-    /// From `base` to the first aligned byte.
-    skip: usize,
+    /// The first aligned byte.
+    start: NonNull<u8>,
     bytes: usize,
+    owner: Owner,
+}
+
+/// Who frees the memory.
+#[derive(Debug)]
+enum Owner {
+    Heap { base: NonNull<u8>, layout: Layout },
+    Mapping(#[expect(dead_code, reason = "unmapped when dropped")] MmapMut),
 }
 
 // SAFETY: it owns its memory and has no interior mutability: what goes through `address` is under the contract of
@@ -22,6 +30,9 @@ pub struct Memory {
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
+
+/// Bytes from which on large pages are worth asking for: two of the usual large size.
+const LARGE: usize = 4 << 20;
 
 impl Memory {
     /// So many zeroed bytes; `None` if they are not to be had.
@@ -31,12 +42,28 @@ impl Memory {
         // SAFETY: the size is at least `ALIGN`.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         let skip = base.addr().get().next_multiple_of(ALIGN) - base.addr().get();
-        Some(Memory { base, layout, skip, bytes })
+        // SAFETY: `skip` is less than `ALIGN`, so the start and `bytes` from there on lie in what was allocated.
+        let start = unsafe { base.add(skip) };
+        Some(Memory { start, bytes, owner: Owner::Heap { base, layout } })
+    }
+
+    /// As [`Memory::zeroed`], for what will be filled from end to end: in large pages where the system has them,
+    /// which are faster to get and to walk, but are taken whole at the first touch.
+    pub fn zeroed_to_fill(bytes: usize) -> Option<Memory> {
+        if bytes < LARGE || isize::try_from(bytes).is_err() {
+            return Memory::zeroed(bytes);
+        }
+        let mut mapping = MmapMut::map_anon(bytes).ok()?;
+        // A system without large pages gives small ones.
+        #[cfg(target_os = "linux")]
+        let _ = mapping.advise(memmap2::Advice::HugePage);
+        let start = NonNull::new(mapping.as_mut_ptr())?;
+        Some(Memory { start, bytes, owner: Owner::Mapping(mapping) })
     }
 
     /// A copy of the given bytes; `None` if the memory is not to be had.
     pub fn copy_of(bytes: &[u8]) -> Option<Memory> {
-        let mut memory = Memory::zeroed(bytes.len())?;
+        let mut memory = Memory::zeroed_to_fill(bytes.len())?;
         memory.bytes_mut().copy_from_slice(bytes);
         Some(memory)
     }
@@ -53,7 +80,7 @@ impl Memory {
 
     /// Where it starts.
     pub fn address(&self) -> *mut u8 {
-        self.base.as_ptr().wrapping_add(self.skip)
+        self.start.as_ptr()
     }
 
     /// All bytes.
@@ -77,8 +104,10 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and not freed before.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+        if let Owner::Heap { base, layout } = self.owner {
+            // SAFETY: allocated with this layout, and not freed before.
+            unsafe { dealloc(base.as_ptr(), layout) }
+        }
     }
 }
 
@@ -88,13 +117,20 @@ mod tests {
 
     #[test]
     fn is_aligned_zeroed_and_bounded() {
-        for bytes in [0, 1, 63, 64, 1000, 1 << 20] {
-            let mut memory = Memory::zeroed(bytes).unwrap();
+        let sizes = [0, 1, 63, 64, 1000, 1 << 20, LARGE + 1];
+        for mut memory in sizes
+            .into_iter()
+            .flat_map(|bytes| [Memory::zeroed(bytes), Memory::zeroed_to_fill(bytes)])
+            .flatten()
+        {
+            let bytes = memory.len();
             assert_eq!((memory.address().addr() % ALIGN, memory.len()), (0, bytes));
             assert!(memory.bytes().iter().all(|byte| *byte == 0));
             memory.bytes_mut().fill(1);
         }
         assert_eq!(Memory::copy_of(&1.5f32.to_ne_bytes()).unwrap().floats(9), [1.5]);
-        assert!(Memory::zeroed(usize::MAX).is_none() && Memory::zeroed(isize::MAX as usize).is_none());
+        for zeroed in [Memory::zeroed, Memory::zeroed_to_fill] {
+            assert!(zeroed(usize::MAX).is_none() && zeroed(isize::MAX as usize).is_none());
+        }
     }
 }

@@ -178,7 +178,7 @@ fn compute(
     let mut results = Vec::with_capacity(types.len());
     for ty in types {
         let bytes = constant(&ty.bytes()).ok_or_else(|| RecipeError::Unaddressable(ty.to_string()))?;
-        let memory = Memory::zeroed(bytes).ok_or(RecipeError::Memory(bytes))?;
+        let memory = Memory::zeroed_to_fill(bytes).ok_or(RecipeError::Memory(bytes))?;
         results.push(Piece::of_memory(memory, ty));
     }
     let operands = operands.iter().map(Numbers::of).collect::<Result<Vec<_>, _>>()?;

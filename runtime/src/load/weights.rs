@@ -249,8 +249,17 @@ fn make(
         }
         mscc_ir::NodeKind::Leaf(_) | mscc_ir::NodeKind::Op(_) => &[],
     };
-    run_recipe(recipe, host, bytes).map_err(|error| RuntimeError::Weights {
+    let made = run_recipe(recipe, host, bytes).map_err(|error| RuntimeError::Weights {
         path: files.map(|files| files.checkpoint().dir().to_owned()).unwrap_or_default(),
         problem: format!("weight `{}`: {error}", recipe.name.render(layer)),
-    })
+    })?;
+    if let (Some(files), Made::Owned(_)) = (files, &made) {
+        // What was made is used in place of its sources, which would stay in memory beside it.
+        for (_, leaf) in recipe.body.leaves() {
+            if let Leaf::Weight(template) = leaf {
+                files.release(&template.render(layer));
+            }
+        }
+    }
+    Ok(made)
 }
