@@ -5,6 +5,8 @@
 //! criterion's figures.
 #![allow(unsafe_code, reason = "views are built by hand")]
 
+mod machine;
+
 use std::hint::black_box;
 
 #[cfg(target_arch = "x86_64")]
@@ -58,59 +60,6 @@ fn best(mut body: impl FnMut(), mut other: impl FnMut()) -> (Duration, Duration)
 }
 
 #[cfg(target_arch = "x86_64")]
-mod machine {
-    //! What the machine can do at best.
-
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    pub const ROUNDS: usize = 200_000;
-    const CHAINS: usize = 24;
-
-    /// FLOPs of one call of [`fma_f32`] (or, doubled, of [`fma_bf16`]).
-    pub const FLOPS: f64 = (ROUNDS * CHAINS * 16 * 2) as f64;
-
-    #[target_feature(enable = "avx512f")]
-    pub fn fma_f32() {
-        let mut sums = [_mm512_set1_ps(black_box(0.0)); CHAINS];
-        let (a, b) = (_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(0.25)));
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(a, b, *sum);
-            }
-        }
-        black_box(sums);
-    }
-
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn fma_bf16() {
-        let mut sums = [_mm512_set1_ps(black_box(0.0)); CHAINS];
-        let (a, b) = (_mm512_set1_epi32(black_box(0x3c00_3c00)), _mm512_set1_epi32(black_box(0x3d00_3d00)));
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                // SAFETY: both are plain 512-bit vectors.
-                let pairs = |v| unsafe { std::mem::transmute::<__m512i, __m512bh>(v) };
-                *sum = _mm512_dpbf16_ps(*sum, pairs(a), pairs(b));
-            }
-        }
-        black_box(sums);
-    }
-
-    #[target_feature(enable = "avx512f")]
-    pub fn read(words: &[u32]) {
-        let mut sums = [_mm512_setzero_si512(); 4];
-        for chunk in words.chunks_exact(64) {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: the chunk has four times sixteen words.
-                let v = unsafe { _mm512_loadu_si512(chunk.as_ptr().add(16 * i).cast()) };
-                *sum = _mm512_add_epi32(*sum, v);
-            }
-        }
-        black_box(sums);
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
 fn shares(pool: &mut Pool) {
     let isa = Isa::detect();
     let threads = pool.threads();
@@ -120,29 +69,17 @@ fn shares(pool: &mut Pool) {
         return;
     }
     let pool = RefCell::new(pool);
-    let peak = |bf16: bool| {
-        let task = |_: usize, _: &mut _| {
-            // SAFETY: the level was just detected.
-            unsafe { if bf16 { machine::fma_bf16() } else { machine::fma_f32() } };
-            Ok(())
-        };
-        pool.borrow_mut().run(threads, &task).expect("runs");
-    };
-    let memory = Tensor::new(DType::F32, &[64 << 20]);
-    let part = memory.data.len() / threads / 16;
-    let read = || {
-        let task = |i: usize, _: &mut _| {
-            // SAFETY: the level was just detected.
-            unsafe { machine::read(&memory.data[i * part..(i + 1) * part]) };
-            Ok(())
-        };
-        pool.borrow_mut().run(threads * 16, &task).expect("runs");
-    };
-    let read_bytes = (part * threads * 16 * 4) as f64;
+    let peak = |bf16: bool| machine::multiply(&mut pool.borrow_mut(), bf16);
+    let memory = machine::memory();
+    let read = || machine::read(&mut pool.borrow_mut(), &memory);
+    let read_bytes = machine::read_bytes(&memory, threads);
 
     for (xd, wd, m, n, k) in [
         (DType::BF16, DType::BF16, 256, 2048, 2048),
+        (DType::BF16, DType::BF16, 512, 4096, 1024),
+        (DType::BF16, DType::BF16, 512, 1024, 2048),
         (DType::BF16, DType::BF16, 512, 6144, 1024),
+        (DType::BF16, DType::BF16, 512, 1024, 3072),
         (DType::BF16, DType::BF16, 500, 4096, 4096),
         (DType::BF16, DType::BF16, 16, 4096, 4096),
         (DType::F32, DType::F32, 256, 2048, 2048),
@@ -153,8 +90,7 @@ fn shares(pool: &mut Pool) {
         let pairs = isa == Isa::Avx512Bf16 && xd == DType::BF16 && wd == DType::BF16;
         let (time, peak_time) = best(|| product.run(&mut pool.borrow_mut(), isa), || peak(pairs));
         let rate = 2.0 * (m * n * k) as f64 / time.as_secs_f64() / 1e9;
-        let flops = machine::FLOPS * threads as f64 * if pairs { 2.0 } else { 1.0 };
-        let peak = flops / peak_time.as_secs_f64() / 1e9;
+        let peak = machine::flops(threads, pairs) / peak_time.as_secs_f64() / 1e9;
         println!("{xd} x {wd} [{m}, {k}] x [{n}, {k}]: {rate:.1} of {peak:.1} GFLOP/s, {:.2}", rate / peak);
     }
     for (xd, wd, m, n, k) in [
@@ -163,6 +99,7 @@ fn shares(pool: &mut Pool) {
         (DType::BF16, DType::BF16, 1, 32768, 4096),
         (DType::BF16, DType::BF16, 4, 32768, 4096),
         (DType::BF16, DType::BF16, 8, 32768, 4096),
+        (DType::BF16, DType::BF16, 8, 151_936, 1024),
         (DType::BF16, DType::BF16, 1, 151_936, 1024),
         (DType::F32, DType::F32, 1, 16384, 4096),
         (DType::F32, DType::BF16, 1, 32768, 4096),

@@ -2,7 +2,7 @@
 
 use mscc_ir::DType;
 
-use super::dot::{Widened, block, block_bytes, prefetch};
+use super::dot::{TILE_COLUMNS, Widened, block, block_bytes, prefetch};
 use super::element::{Element, convert_row, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
@@ -367,7 +367,7 @@ unsafe fn score_tile<S: Simd>(s: S, areas: &Areas, rows: usize, from: usize, to:
             width,
             (areas.scores.wrapping_add(row * TILE_KEYS + from), TILE_KEYS),
             areas.spare,
-            false,
+            (false, TILE_COLUMNS),
         );
         row += count;
     }

@@ -152,7 +152,7 @@ struct Piece<F> {
 
 /// Dot products of `M` rows of `x` with four rows of `w`, over one piece of K; of meaning after the last.
 ///
-/// With `PREFETCH`, fetches the four rows of `w` that come after: for products that read `w` once.
+/// With `PREFETCH`, fetches the four rows of `w` that come `ahead` rows after: for products that read `w` once.
 ///
 /// # Safety
 /// `x` has `M` rows of `k` elements, `x_stride` apart; `w` four, `w_stride` apart. Unless the piece is first and
@@ -164,6 +164,7 @@ unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
     (w, w_stride): (*const P::W, usize),
     k: usize,
     piece: Piece<<P::S as Simd>::F>,
+    ahead: usize,
 ) -> [[f32; TILE_COLUMNS]; M] {
     let s = p.simd();
     let mut sums = [[s.splat(0.0); TILE_COLUMNS]; M];
@@ -179,7 +180,7 @@ unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
     while i + P::STEP <= k {
         if PREFETCH {
             for row in w {
-                prefetch(row.wrapping_add(PREFETCH_ROWS * w_stride + i));
+                prefetch(row.wrapping_add(ahead * w_stride + i));
             }
         }
         let wv = [
@@ -262,7 +263,7 @@ unsafe fn column<P: Product, const M: usize>(
 }
 
 /// Bytes of `x` that stay in a first-level cache while rows of `w` pass by.
-const X_BYTES: usize = 24 << 10;
+pub(crate) const X_BYTES: usize = 24 << 10;
 
 /// Bytes of memory that [`block`] needs for `n` rows of `w`.
 pub(crate) fn block_bytes<P: Product>(n: usize) -> usize {
@@ -271,7 +272,8 @@ pub(crate) fn block_bytes<P: Product>(n: usize) -> usize {
 
 /// All dot products of `m <= TILE_ROWS` rows of `x` with `n` rows of `w`, to rows of `out`.
 ///
-/// `cold` says that `w` is not in a cache yet, so that fetching ahead pays for high tiles too. Where the rows of
+/// `cold` says that `w` is not in a cache yet, so that fetching ahead pays for high tiles too; `ahead` is by how many
+/// rows of `w`. Where the rows of
 /// `x` are long, K is taken piece by piece, and sums wait in `spare` meanwhile: that moves them, no more.
 ///
 /// # Safety
@@ -285,25 +287,26 @@ pub(crate) unsafe fn block<P: Product>(
     k: usize,
     out: (*mut f32, usize),
     spare: *mut u8,
-    cold: bool,
+    (cold, ahead): (bool, usize),
 ) {
     debug_assert!(m <= P::S::TILE_ROWS);
     let (x, w, spare) = ((x, x_stride), (w, w_stride), spare.cast());
     // Only the arms up to the instruction set's TILE_ROWS survive compilation.
     match m {
-        1 => rows::<P, 1, true>(p, x, w, n, k, out, spare),
-        2 if P::S::TILE_ROWS >= 2 => rows::<P, 2, true>(p, x, w, n, k, out, spare),
-        3 if P::S::TILE_ROWS >= 3 => rows::<P, 3, true>(p, x, w, n, k, out, spare),
-        4 if P::S::TILE_ROWS >= 4 => rows::<P, 4, true>(p, x, w, n, k, out, spare),
-        5 if P::S::TILE_ROWS >= 5 && cold => rows::<P, 5, true>(p, x, w, n, k, out, spare),
-        6 if P::S::TILE_ROWS >= 6 && cold => rows::<P, 6, true>(p, x, w, n, k, out, spare),
-        5 if P::S::TILE_ROWS >= 5 => rows::<P, 5, false>(p, x, w, n, k, out, spare),
-        6 if P::S::TILE_ROWS >= 6 => rows::<P, 6, false>(p, x, w, n, k, out, spare),
+        1 => rows::<P, 1, true>(p, x, w, n, k, out, spare, ahead),
+        2 if P::S::TILE_ROWS >= 2 => rows::<P, 2, true>(p, x, w, n, k, out, spare, ahead),
+        3 if P::S::TILE_ROWS >= 3 => rows::<P, 3, true>(p, x, w, n, k, out, spare, ahead),
+        4 if P::S::TILE_ROWS >= 4 => rows::<P, 4, true>(p, x, w, n, k, out, spare, ahead),
+        5 if P::S::TILE_ROWS >= 5 && cold => rows::<P, 5, true>(p, x, w, n, k, out, spare, ahead),
+        6 if P::S::TILE_ROWS >= 6 && cold => rows::<P, 6, true>(p, x, w, n, k, out, spare, ahead),
+        5 if P::S::TILE_ROWS >= 5 => rows::<P, 5, false>(p, x, w, n, k, out, spare, ahead),
+        6 if P::S::TILE_ROWS >= 6 => rows::<P, 6, false>(p, x, w, n, k, out, spare, ahead),
         _ => debug_assert_eq!(m, 0),
     }
 }
 
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "those of `block`")]
 unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
     p: P,
     (x, x_stride): (*const P::X, usize),
@@ -312,6 +315,7 @@ unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
     k: usize,
     (out, out_stride): (*mut f32, usize),
     spare: *mut <P::S as Simd>::F,
+    ahead: usize,
 ) {
     let step = (X_BYTES / M / size_of::<P::X>()).next_multiple_of(P::STEP);
     let whole = n / TILE_COLUMNS * TILE_COLUMNS;
@@ -324,7 +328,7 @@ unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
         while j < whole {
             let piece = Piece { sums: spare.wrapping_add(j * M), first, last };
             let w = (w.wrapping_add(j * w_stride + done), w_stride);
-            let values = tile::<P, M, PREFETCH>(p, x, w, len, piece);
+            let values = tile::<P, M, PREFETCH>(p, x, w, len, piece, ahead);
             if last {
                 for (m, values) in values.into_iter().enumerate() {
                     out.wrapping_add(m * out_stride + j).cast::<[f32; TILE_COLUMNS]>().write(values);
@@ -344,9 +348,6 @@ unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
         }
     }
 }
-
-/// How many rows of `w` ahead a prefetch looks: the next tile.
-const PREFETCH_ROWS: usize = TILE_COLUMNS;
 
 /// Asks for the cache line at an address, which need not be one of ours.
 #[inline(always)]

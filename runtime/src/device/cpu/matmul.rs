@@ -6,7 +6,7 @@ use mscc_ir::DType;
 
 #[cfg(target_arch = "x86_64")]
 use super::dot::Bf16Pairs;
-use super::dot::{Product, TILE_COLUMNS, Widened, block, block_bytes};
+use super::dot::{Product, TILE_COLUMNS, Widened, X_BYTES, block, block_bytes};
 use super::element::{Element, convert_row, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
@@ -228,15 +228,26 @@ unsafe fn run_pairs(job: Job<'_>, scratch: &mut Scratch) {
 
 /// Columns whose sums are kept in f32 before they get their bias and are rounded.
 const SUM_COLUMNS: usize = 64;
+/// Columns that several tiles of rows take in turns while the next as many are fetched.
+const TURN_COLUMNS: usize = 2 * TILE_COLUMNS;
 
 #[inline(always)]
 unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
     let k = job.k;
     let tile_rows = P::S::TILE_ROWS;
     let transpose = job.w_k != 1 && k > 1;
-    let packed_stride = k.next_multiple_of(64 / size_of::<P::X>());
+    // An odd number of cache lines: rows a power of two apart would compete for the same places in the cache.
+    let packed_stride = ((k * size_of::<P::X>()).div_ceil(64) | 1) * 64 / size_of::<P::X>();
+    // Tiles of equal height: a last one of few rows would cost almost as much as a full one.
+    let tiles = job.rows.div_ceil(tile_rows);
+    let start = |tile: usize| job.rows * tile / tiles;
+    // Few rows: all tiles take some columns before any takes the next ones, so that memory is read all the time.
+    // Many rows: `w` is read from memory by the first tile only, and from a cache by the others.
+    let in_turns = tiles > 1 && job.rows * packed_stride * size_of::<P::X>() <= X_BYTES;
+    let (band, most, ahead) =
+        if in_turns { (tiles, TURN_COLUMNS, TURN_COLUMNS) } else { (1, SUM_COLUMNS, TILE_COLUMNS) };
     let w_bytes = if transpose { job.n * k * size_of::<P::W>() } else { 0 };
-    let packed_bytes = tile_rows * packed_stride * size_of::<P::X>();
+    let packed_bytes = band * tile_rows * packed_stride * size_of::<P::X>();
     let sum_bytes = tile_rows * SUM_COLUMNS * size_of::<f32>();
     let areas = [packed_bytes, w_bytes, sum_bytes, block_bytes::<P>(SUM_COLUMNS)];
     let [packed, panel, sums, spare] = scratch.areas(areas);
@@ -248,37 +259,35 @@ unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
     } else {
         (job.w.cast::<P::W>(), job.w_n)
     };
-    // Tiles of equal height: a last one of few rows would cost almost as much as a full one.
-    let tiles = job.rows.div_ceil(tile_rows);
-    let mut m = 0;
-    for tile in 0..tiles {
-        let count = job.rows * (tile + 1) / tiles - m;
-        for i in 0..count {
-            let at = job.x_rows.offset(job.row + m + i);
+    for first in (0..tiles).step_by(band) {
+        let packed_row = |row: usize| packed.wrapping_add((row - start(first)) * packed_stride);
+        for row in start(first)..start(first + band) {
+            let at = job.x_rows.offset(job.row + row);
             with_float!(job.x_dtype, X => {
-                convert_row(p.simd(), job.x.cast::<X>().add(at), packed.add(i * packed_stride), k);
+                convert_row(p.simd(), job.x.cast::<X>().add(at), packed_row(row), k);
             });
         }
         let mut n = 0;
         while n < job.n {
-            let columns = SUM_COLUMNS.min(job.n - n);
-            let x = (packed.cast_const(), packed_stride, count);
-            block(
-                p,
-                x,
-                (w.wrapping_add(n * w_stride), w_stride, columns),
-                k,
-                (sums, SUM_COLUMNS),
-                spare,
-                tile == 0,
-            );
-            for i in 0..count {
-                let at = job.y_base + job.y_rows.offset(job.row + m + i) + job.column + n;
-                finish_row(p.simd(), job, sums.add(i * SUM_COLUMNS), at, job.column + n, columns);
+            let columns = most.min(job.n - n);
+            for tile in first..first + band {
+                let (m, count) = (start(tile), start(tile + 1) - start(tile));
+                block(
+                    p,
+                    (packed_row(m).cast_const(), packed_stride, count),
+                    (w.wrapping_add(n * w_stride), w_stride, columns),
+                    k,
+                    (sums, SUM_COLUMNS),
+                    spare,
+                    (tile == 0, ahead),
+                );
+                for i in 0..count {
+                    let at = job.y_base + job.y_rows.offset(job.row + m + i) + job.column + n;
+                    finish_row(p.simd(), job, sums.add(i * SUM_COLUMNS), at, job.column + n, columns);
+                }
             }
             n += columns;
         }
-        m += count;
     }
 }
 
