@@ -10,7 +10,6 @@ pub mod given;
 pub mod guards;
 pub mod instantiate;
 mod load;
-pub mod matcher;
 mod operand_orders;
 mod print;
 pub mod proof;

@@ -85,7 +85,8 @@ impl Fixture {
         let dir = data().join("fixtures").join(name);
         let expected = std::fs::read(dir.join("expected.json")).expect("the fixture is in the repository");
         let expected = serde_json::from_slice(&expected).expect("the fixture is well-formed");
-        let bytes = std::fs::read(dir.join("expected.safetensors")).expect("the fixture is in the repository");
+        let bytes =
+            std::fs::read(dir.join("expected.safetensors")).expect("the fixture is in the repository");
         let file = safetensors::SafeTensors::deserialize(&bytes).expect("the fixture is well-formed");
         let floats = |data: &[u8]| {
             data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()

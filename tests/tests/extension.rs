@@ -140,15 +140,14 @@ impl Extension {
 struct Copy {
     root: PathBuf,
     programs: PathBuf,
-    /// What cargo builds: shared with the workspace, whose dependencies are the same.
-    build: PathBuf,
 }
 
 impl Copy {
     fn write(files: &Files) -> Copy {
         let build = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned();
         let root = build.join("extension/workspace");
-        let copy = Copy { programs: build.join("extension/target"), root, build };
+        // Its own target folder: cargo cannot tell the copy's crates from the workspace's in a shared one.
+        let copy = Copy { programs: build.join("extension/target"), root };
         for stray in copy.files().keys().filter(|path| !files.contains_key(*path)) {
             fs::remove_file(copy.root.join(stray)).unwrap();
         }
@@ -171,7 +170,7 @@ impl Copy {
     fn cargo(&self, arguments: &[&str]) {
         let mut command = Command::new(env!("CARGO"));
         command.args(arguments).args(["--offline", "--locked", "--quiet"]);
-        command.env("CARGO_TARGET_DIR", &self.programs).env("CARGO_BUILD_BUILD_DIR", &self.build);
+        command.env("CARGO_TARGET_DIR", &self.programs);
         self.output(command.env("INSTA_UPDATE", "no"));
     }
 

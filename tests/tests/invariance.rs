@@ -1,4 +1,5 @@
 //! Logits do not depend on threads, chunks, batch mates or the size of cache pages: not by a bit.
+#![allow(clippy::unwrap_used)]
 
 use mscc_tests::{FIXTURES, Fixture, bits, compile_model, load, logits};
 

@@ -1,4 +1,5 @@
 //! Options of a compilation show in what runs.
+#![allow(clippy::unwrap_used)]
 
 use mscc_compiler::{Options, compile};
 use mscc_ir::DType;

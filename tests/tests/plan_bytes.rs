@@ -1,4 +1,5 @@
 //! Damaged plans are refused.
+#![allow(clippy::unwrap_used)]
 
 use mscc_ir::plan::container;
 use mscc_tests::{Fixture, compile_model};
@@ -14,7 +15,10 @@ fn every_truncation_is_refused() {
     for len in 0..bytes.len() {
         assert!(container::decode(&bytes[..len]).is_err(), "{len} of {} bytes were taken", bytes.len());
     }
-    assert!(container::decode(&[bytes.as_slice(), &[0]].concat()).is_err(), "a byte behind the end was taken");
+    assert!(
+        container::decode(&[bytes.as_slice(), &[0]].concat()).is_err(),
+        "a byte behind the end was taken"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Models of real sizes compile without their data being read: the long tier.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,7 +46,12 @@ fn long_real_sizes_compile_in_little_time_and_memory() {
         let options = Options { model: Some(model), ..Options::default() };
         let compiled = compile(&options, false).unwrap();
         let bytes = container::encode(&compiled.plan).unwrap();
-        println!("{config}: {:?}, {} bytes, peak {} MB", started.elapsed(), bytes.len(), peak_bytes() / 1_000_000);
+        println!(
+            "{config}: {:?}, {} bytes, peak {} MB",
+            started.elapsed(),
+            bytes.len(),
+            peak_bytes() / 1_000_000
+        );
         assert_eq!(compiled.plan.cache_bytes_per_token(), Some(cache_bytes_per_token), "{config}");
         assert!(bytes.len() < 100_000, "{config}: the plan grows with the layers");
     }

@@ -1,4 +1,5 @@
 //! Traced, fused and lowered forms as text, to be read and reviewed.
+#![allow(clippy::unwrap_used)]
 
 use mscc_compiler::Compiled;
 use mscc_ir::graph::Graph;

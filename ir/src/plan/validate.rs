@@ -12,7 +12,7 @@ use crate::{DType, Dim, SymbolTable, TensorType, step};
 /// Most sizes along a view's axes, launches of a function and the like; far above any real plan.
 const MAX_AXES: usize = 8;
 /// Most calls of a step times launches of a function.
-const MAX_LAUNCHES: u64 = 1 << 24;
+const MAX_LAUNCHES: u64 = 1 << 21;
 
 /// What is wrong with a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -127,7 +127,11 @@ fn reads_every_config_of_the_test_data() {
     for path in configs {
         let config = HfConfig::read(&path).unwrap();
         let family = config.model_type().unwrap();
-        assert!(crate::families::find(&config).is_ok_and(|found| found.model_type == family), "{}", path.display());
+        assert!(
+            crate::families::find(&config).is_ok_and(|found| found.model_type == family),
+            "{}",
+            path.display()
+        );
         assert_eq!(config.architectures().unwrap().len(), 1);
         assert!(config.dtype().unwrap().is_some());
         assert!(config.u64("num_hidden_layers", LAYERS).unwrap() >= 2);

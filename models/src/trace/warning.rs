@@ -25,6 +25,16 @@ pub enum Warning {
         /// A tensor of the model with almost this name.
         nearest: Option<String>,
     },
+    /// Stored tensors of layers that the config does not count: prediction layers, or a config with too few.
+    #[error(
+        "{count} tensors of layers from {num_layers} on are not read: the config has {num_layers} layers"
+    )]
+    LayersPastLast {
+        /// How many tensors.
+        count: usize,
+        /// Layers of the model.
+        num_layers: u32,
+    },
     /// A tensor that the config says is shared is stored on its own, and its stored value is used, as
     /// `transformers` 5 does (4 used the shared one).
     #[error("`{tensor}` is tied to `{shared}` by the config, but stored on its own: the stored one is used")]

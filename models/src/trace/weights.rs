@@ -141,9 +141,14 @@ impl<'a> Checker<'a> {
     /// Warnings for stored tensors that the model does not read, one for each pattern of names.
     pub fn unread_tensors(&self, family: &Family, num_layers: u32) -> Vec<Warning> {
         let mut patterns: BTreeMap<String, usize> = BTreeMap::new();
+        let mut past = 0;
         for name in self.unread() {
-            let skip = family.skip.iter().any(|pattern| matches(pattern, name));
-            if !skip && !is_past(family.layers.at.as_str(), name, num_layers) {
+            if family.skip.iter().any(|pattern| matches(pattern, name)) {
+                continue;
+            }
+            if is_past(family.layers.at.as_str(), name, num_layers) {
+                past += 1;
+            } else {
                 let pattern = pattern(name);
                 let full = patterns.len() >= MAX_PATTERNS && !patterns.contains_key(&pattern);
                 *patterns.entry(if full { OTHERS.to_owned() } else { pattern }).or_default() += 1;
@@ -158,7 +163,8 @@ impl<'a> Checker<'a> {
             pattern,
             count,
         });
-        warnings.collect()
+        let past = (past > 0).then_some(Warning::LayersPastLast { count: past, num_layers });
+        past.into_iter().chain(warnings).collect()
     }
 
     fn unread(&self) -> impl Iterator<Item = &'a str> {

@@ -9,11 +9,11 @@ use crate::error::RuntimeError;
 ///
 /// | field          | shape | meaning                                                       |
 /// |----------------|-------|---------------------------------------------------------------|
-/// | `token_ids`    | [T]   | the new tokens of all sequences                               |
-/// | `positions`    | [T]   | absolute position of each in its sequence                     |
+/// | `token_ids`    | `[T]`   | the new tokens of all sequences                               |
+/// | `positions`    | `[T]`   | absolute position of each in its sequence                     |
 /// | `query_start`  | [B+1] | where each sequence's new tokens start; first 0, last T       |
-/// | `context_len`  | [B]   | tokens of each sequence, the new included                     |
-/// | `logit_index`  | [L]   | which tokens need logits                                      |
+/// | `context_len`  | `[B]`   | tokens of each sequence, the new included                     |
+/// | `logit_index`  | `[L]`   | which tokens need logits                                      |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepBatch {
     /// The new tokens.
@@ -37,7 +37,7 @@ pub struct StepBatch {
 pub struct GroupTables {
     /// Pages of each sequence, [B, M]; entries past a sequence's end are 0.
     pub block_table: Vec<i32>,
-    /// Where each new token's state goes, [T]: page * block_size + offset.
+    /// Where each new token's state goes, `[T]`: page * block_size + offset.
     pub slot_mapping: Vec<i32>,
 }
 

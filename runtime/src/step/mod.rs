@@ -4,11 +4,11 @@
 //! cuts their work; all three only when sizes have changed. `launch` runs the kernels.
 
 pub mod batch;
+pub(crate) mod buffers;
 #[cfg(feature = "jit")]
 pub mod jit;
-pub mod shape;
-pub(crate) mod buffers;
 pub(crate) mod launch;
 pub(crate) mod resolve;
+pub mod shape;
 pub(crate) mod sizes;
 pub(crate) mod tile;

@@ -20,7 +20,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
     /// Threads that compute [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 

@@ -21,7 +21,7 @@ use super::view::View;
 /// | `v_cache`     | [P, block, K, Dv] | as `k_cache`; Dv contiguous                     |
 /// | `block_table` | [B, M]            | i32; rows contiguous; only pages in sight are read |
 /// | `query_start` | [B+1]             | i32; gapless                                    |
-/// | `context_len` | [B]               | i32; gapless                                    |
+/// | `context_len` | `[B]`               | i32; gapless                                    |
 /// | -> `y`        | [T, N, Dv]        | as `q`; Dv contiguous                           |
 ///
 /// Query t of sequence b stands at `context_len[b] - query_start[b + 1] + t`; it sees keys up to there, at

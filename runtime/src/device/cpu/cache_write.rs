@@ -14,7 +14,7 @@ use super::view::View;
 /// |----------------|-----------------|-----------------------------------------------------|
 /// | `cache`        | [P, block, ..S] | any of whole bytes; written in place                |
 /// | `rows`         | [T, ..S]        | as `cache`; last dim contiguous                     |
-/// | `slot_mapping` | [T]             | i32, gapless; negative: the row is not kept         |
+/// | `slot_mapping` | `[T]`             | i32, gapless; negative: the row is not kept         |
 ///
 /// The slots that are not negative must differ from each other: of two rows for one slot either may stay.
 /// Errors: [`KernelError::Index`] for a slot beyond the cache.

@@ -79,8 +79,7 @@ fn evaluate(example: &Example, seed: u64) -> Option<(Vec<Reference>, Vec<Referen
         Err(EvalError::Domain { .. }) => return None,
         leaves => leaves.unwrap(),
     };
-    let operands: Vec<_> =
-        graph.leaves().map(|(value, _)| leaves[graph.value_name(value)].clone()).collect();
+    let operands: Vec<_> = graph.leaves().map(|(value, _)| leaves[graph.value_name(value)].clone()).collect();
     let types = example.op.infer(&example.operands).unwrap();
     let shapes: Vec<_> = types.iter().map(|ty| example.shape(ty).unwrap()).collect();
     shapes.iter().try_for_each(|shape| check_size(shape)).unwrap();
@@ -95,7 +94,8 @@ fn launch(kernel: &KernelDecl, example: &Example, operands: &[Reference], expect
     for isa in levels() {
         let laid_out = operands.iter().enumerate().map(|(index, operand)| {
             let layout = kernel.operand(index).unwrap().layout;
-            let tensor = Tensor::with_strides(operand.dtype, &operand.shape, &strides(layout, &operand.shape));
+            let tensor =
+                Tensor::with_strides(operand.dtype, &operand.shape, &strides(layout, &operand.shape));
             tensor.of(&values(operand))
         });
         let laid_out: Vec<Tensor> = laid_out.collect();

@@ -17,8 +17,8 @@ use super::view::View;
 /// | value    | shape           | dtype                            |
 /// |----------|-----------------|----------------------------------|
 /// | `x`      | [.., D]         | f32, bf16, f16; D contiguous     |
-/// | `weight` | [D]             | f32, bf16, f16; contiguous       |
-/// | `bias`   | [D], optional   | as `weight`; contiguous          |
+/// | `weight` | `[D]`             | f32, bf16, f16; contiguous       |
+/// | `bias`   | `[D]`, optional   | as `weight`; contiguous          |
 /// | -> `y`   | [.., D]         | as `x`; D contiguous; may be `x` |
 pub struct LayerNorm<'a> {
     /// Operand.

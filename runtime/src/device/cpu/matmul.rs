@@ -21,7 +21,7 @@ use super::view::{Outer, View};
 /// |--------|----------------------------------|-----------------------------------------|
 /// | `x`    | [.., M, K]                       | f32, bf16, f16; K contiguous            |
 /// | `w`    | [N, K] if `transposed`, else [K, N]; or [.., N, K] ([.., K, N]) with the leading dims of `x` | f32, bf16, f16 |
-/// | `bias` | [N], optional                    | f32, bf16, f16                          |
+/// | `bias` | `[N]`, optional                    | f32, bf16, f16                          |
 /// | -> `y` | [.., M, N]                       | f32, bf16, f16                          |
 ///
 /// Fastest with K contiguous in `w`, as Hugging Face stores linear layers; other layouts are transposed

@@ -16,7 +16,7 @@ use super::view::View;
 /// | value    | shape   | dtype                                   |
 /// |----------|---------|-----------------------------------------|
 /// | `x`      | [.., D] | f32, bf16, f16; D contiguous            |
-/// | `weight` | [D]     | f32, bf16, f16; contiguous              |
+/// | `weight` | `[D]`     | f32, bf16, f16; contiguous              |
 /// | -> `y`   | [.., D] | as `x`; D contiguous; may be `x`        |
 pub struct RmsNorm<'a> {
     /// Operand.
@@ -34,7 +34,7 @@ pub struct RmsNorm<'a> {
 /// | value    | shape   | dtype                                   |
 /// |----------|---------|-----------------------------------------|
 /// | `x`, `r` | [.., D] | f32, bf16, f16, equal; D contiguous     |
-/// | `weight` | [D]     | f32, bf16, f16; contiguous              |
+/// | `weight` | `[D]`     | f32, bf16, f16; contiguous              |
 /// | -> `y`   | [.., D] | as `x`; D contiguous; may be `x` or `r` |
 /// | -> `h`   | [.., D] | as `x`; D contiguous; may be `x` or `r` |
 pub struct AddRmsNorm<'a> {

@@ -17,7 +17,7 @@ use super::view::View;
 ///
 /// | value           | shape    | dtype                              |
 /// |-----------------|----------|------------------------------------|
-/// | `positions`     | [T]      | i32; gapless                       |
+/// | `positions`     | `[T]`      | i32; gapless                       |
 /// | `frequencies`   | [R/2]    | f32, radians a position; gapless   |
 /// | -> `cos`, `sin` | [T, R/2] | f32; gapless rows                  |
 pub struct RopeTable<'a> {
