@@ -91,8 +91,26 @@ fn module(function: &str) -> Module {
     parse_module(&format!("{HEADER}{function}")).unwrap()
 }
 
+/// The rules that these tests are about. What is added later makes further forms, and is not their matter.
+const RULES: [&str; 11] = [
+    "add_rms_norm",
+    "cast_of_cast",
+    "cast_to_itself",
+    "concat_of_split",
+    "matmul_bias",
+    "merge_matmul",
+    "merge_matmul_bias",
+    "reshape_of_reshape",
+    "reshape_to_itself",
+    "swiglu",
+    "transpose_of_inverse",
+];
+
 fn rules() -> Vec<Rule> {
-    builtin().unwrap()
+    let rules: Vec<Rule> =
+        builtin().unwrap().into_iter().filter(|rule| RULES.contains(&rule.name.as_str())).collect();
+    assert_eq!(rules.len(), RULES.len());
+    rules
 }
 
 fn sizes(symbol: &Symbol) -> Option<i64> {
