@@ -28,7 +28,7 @@ fn long_an_op_a_rule_and_a_family_are_added_where_architecture_says() {
     Extension::read().apply(&mut extended);
     let copy = Copy::write(&extended);
 
-    copy.cargo(&["test", "--workspace", "--exclude=mscc-tests"]);
+    copy.cargo(&["test", "--workspace", "--exclude=mscc-tests", "--no-fail-fast"]);
     copy.cargo(&["test", "--package=mscc-tests", "--test=snapshots", "--test=parity"]);
     copy.cargo(&["build", "--package=mscc", "--package=xtask"]);
     run_model_of_the_family(&copy);
