@@ -423,6 +423,7 @@ fn says_which_stored_tensors_are_not_used() {
         [
             "`lm_head.weight` is tied to `model.embed_tokens.weight` by the config, but stored on its own: \
              the stored one is used",
+            "tensors of layers from 3 on are not read, 1 in all: the config has 3 layers",
             "2 tensors of the checkpoint are not read: model.layers.*.self_attn.o_proj.bias, \
              did you mean `model.layers.*.self_attn.k_proj.bias`?",
         ]

@@ -27,7 +27,7 @@ pub enum Warning {
     },
     /// Stored tensors of layers that the config does not count: prediction layers, or a config with too few.
     #[error(
-        "{count} tensors of layers from {num_layers} on are not read: the config has {num_layers} layers"
+        "tensors of layers from {num_layers} on are not read, {count} in all: the config has {num_layers} layers"
     )]
     LayersPastLast {
         /// How many tensors.
