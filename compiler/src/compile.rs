@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mscc_checkpoint::{Checkpoint, CheckpointError};
-use mscc_ir::SymbolInfo;
 use mscc_ir::module::Module;
 use mscc_ir::plan::{
-    Mesh, Meta, Plan, PlanError, PlanLimits, Program, SamplingDefaults, TextAssets, WeightFile, Weights,
-    validate,
+    Function, Listing, Mesh, Meta, Plan, PlanError, PlanLimits, Program, SamplingDefaults, TextAssets,
+    WeightFile, Weights, validate,
 };
+use mscc_ir::{NodeId, SymbolInfo};
 use mscc_models::hf::{GenerationConfig, HfConfig, ModelDir, ModelDirError};
 use mscc_models::{TraceError, TraceOptions, Traced};
 use mscc_patterns::Rule;
@@ -100,7 +100,8 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     let traced = trace(&config, checkpoint.as_ref(), &resolved)?;
     let rules = rules::load(options.rules.as_deref().unwrap_or_default())?;
     let (fused, reports) = optimise(&traced.module, &resolved, &rules, &target)?;
-    let lowered = lower(&fused, &target)?;
+    let mut lowered = lower(&fused, &target)?;
+    list_graphs(&mut lowered.variant.functions, &fused, &reports);
     let text = text_assets(&dir, &config, options)?;
     let vocab_size = lowered.outputs.iter().find(|output| output.name == "logits");
     let vocab_size = vocab_size.and_then(|logits| logits.shape.last()?.as_const()).unwrap_or(0);
@@ -165,6 +166,18 @@ fn optimise(
 ) -> Result<(Module, Vec<Report>), CompileError> {
     let cast = resolved.dtype.map(|dtype| cast_weights(traced, dtype));
     Ok(passes::run(cast.as_ref().unwrap_or(traced), &Pass::ALL, rules, target)?)
+}
+
+/// Puts the graphs before and after fusion beside the launches made of them.
+fn list_graphs(functions: &mut [Function], fused: &Module, reports: &[Report]) {
+    for ((function, fused), report) in functions.iter_mut().zip(&fused.functions).zip(reports) {
+        let indices = |origins: &Vec<NodeId>| origins.iter().map(|origin| origin.0).collect();
+        function.listing = Some(Listing {
+            source: report.given.clone(),
+            fused: fused.clone(),
+            origins: report.origins.iter().map(indices).collect(),
+        });
+    }
 }
 
 /// The directory's name, or the family's where that says nothing.

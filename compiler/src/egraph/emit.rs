@@ -1,6 +1,6 @@
 //! From a selection of forms back to a graph.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mscc_ir::ops::Effect;
 use mscc_ir::verify::{VerifyError, verify};
@@ -10,19 +10,21 @@ use super::language::Head;
 use super::price::{Selection, chosen, order};
 use super::space::{Class, Space};
 
-/// The graph that computes what `given` does by the chosen forms. The error says why it must not be used.
+/// The graph that computes what `given` does by the chosen forms, and of each of its nodes the nodes of `given` that it
+/// stands for. The error says why it must not be used.
 pub(super) fn emit(
     space: &Space,
     selection: &Selection,
     given: &Graph,
     symbols: &SymbolTable,
-) -> Result<Graph, String> {
+) -> Result<(Graph, Vec<Vec<NodeId>>), String> {
     let mut emitter = Emitter {
         space,
         selection,
         given,
         graph: Graph::new(&given.name),
         nodes: BTreeMap::new(),
+        origins: HashMap::new(),
         reserved: given
             .nodes()
             .flat_map(|(_, node)| node.results.iter().map(|result| result.name.as_str()))
@@ -46,7 +48,10 @@ pub(super) fn emit(
         graph.sink(sink.clone(), value);
     }
     check(&graph, given, symbols)?;
-    Ok(graph.leaves_first())
+    let graph = graph.leaves_first();
+    let origins = graph.nodes().map(|(_, node)| emitter.origins.remove(&node.results[0].name));
+    let origins = origins.map(Option::unwrap_or_default).collect();
+    Ok((graph, origins))
 }
 
 struct Emitter<'a> {
@@ -56,6 +61,8 @@ struct Emitter<'a> {
     graph: Graph,
     /// Of each class emitted.
     nodes: BTreeMap<usize, NodeId>,
+    /// Nodes of the function as given that each node emitted stands for, by the name of its first result.
+    origins: HashMap<String, Vec<NodeId>>,
     /// Names of the function as given, which new values must not take.
     reserved: HashSet<&'a str>,
 }
@@ -148,6 +155,8 @@ impl Emitter<'_> {
             }
             Head::Proj(_) | Head::Root => return Ok(()),
         };
+        let origins = node.from.origins.iter().map(|index| NodeId(*index)).collect();
+        self.origins.insert(self.graph.node(id).results[0].name.clone(), origins);
         self.nodes.insert(class, id);
         Ok(())
     }

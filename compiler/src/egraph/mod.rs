@@ -81,6 +81,8 @@ fn extract_by(
     let given = &saturated.graph;
     let mut report = Report {
         function: given.name.clone(),
+        given: given.clone(),
+        origins: given.nodes().map(|(id, _)| vec![id]).collect(),
         rules: saturated.refusals.clone(),
         diagnostics: saturated.diagnostics.clone(),
         growth: saturated.growth.clone(),
@@ -99,10 +101,11 @@ fn extract_by(
         report.diagnostics.push(Diagnostic::Search);
     }
     let emitted = selection.and_then(|selection| {
-        emit::emit(space, &selection, given, &saturated.symbols).map(|graph| (graph, selection))
+        emit::emit(space, &selection, given, &saturated.symbols).map(|emitted| (emitted, selection))
     });
     match emitted {
-        Ok((graph, selection)) => {
+        Ok(((graph, origins), selection)) => {
+            report.origins = origins;
             report.after = pricer.price(&selection).unwrap_or_default();
             for applied in &space.applications {
                 let event = Event {

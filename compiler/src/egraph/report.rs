@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use mscc_ir::TensorType;
 use mscc_ir::attr::AttrError;
 use mscc_ir::ops::{OpKind, TypeError};
+use mscc_ir::{Graph, NodeId, TensorType};
 use mscc_patterns::rule::Phase;
 
 use super::price::Price;
@@ -14,6 +14,10 @@ use super::price::Price;
 pub struct Report {
     /// The function.
     pub function: String,
+    /// The function as given.
+    pub given: Graph,
+    /// Of each node of the function as chosen, the nodes of `given` that it stands for.
+    pub origins: Vec<Vec<NodeId>>,
     /// What each rule did, in the order in which rules run: by phase, then by name.
     pub rules: Vec<RuleReport>,
     /// What went wrong or was cut short.

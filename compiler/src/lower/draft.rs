@@ -170,6 +170,7 @@ impl Placed {
             weights: self.draft.weights,
             caches: self.draft.caches,
             taps: taps.collect(),
+            listing: None,
         }
     }
 }

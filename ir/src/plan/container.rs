@@ -18,7 +18,7 @@ use super::{Plan, PlanError, validate};
 
 const MAGIC: &[u8; 8] = b"MSCCPLAN";
 /// Version of the format that this build reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Largest file that is read, in bytes.
 pub const MAX_PLAN_BYTES: u64 = 64 << 20;
 

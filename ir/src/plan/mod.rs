@@ -198,6 +198,19 @@ pub struct Function {
     pub caches: Vec<CacheRef>,
     /// Values that can be read while it runs.
     pub taps: Vec<Tap>,
+    /// The graphs that it was lowered from, for people to look at: nothing runs from them.
+    pub listing: Option<Listing>,
+}
+
+/// A function as graphs, before and after fusion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listing {
+    /// As its author wrote it, cut where functions end.
+    pub source: Graph,
+    /// In the form that was lowered.
+    pub fused: Graph,
+    /// Of each node of `fused`, the nodes of `source` that it stands for, by index, each once, in order.
+    pub origins: Vec<Vec<u32>>,
 }
 
 /// A device tensor that a function reads.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Condition, Function, Launch, Operand, Place, Plan, Recipe, Variant, WeightParam};
+use super::{Condition, Function, Launch, Listing, Operand, Place, Plan, Recipe, Variant, WeightParam};
 use crate::graph::{CacheRef, Leaf, Sink};
 use crate::kernels;
 use crate::ops::{Effect, TypeError};
@@ -211,6 +211,31 @@ impl Validator<'_> {
             check(exists, || field.clone(), || format!("launch {} does not exist", tap.after))?;
             check(tap.value.layout.has_dense_rows(), || field.clone(), || "rows are not dense".into())?;
             self.operand(&field, function, &tap.value)?;
+        }
+        match &function.listing {
+            Some(listing) => self.listing(&format!("{field}.listing"), &function.name, listing),
+            None => Ok(()),
+        }
+    }
+
+    /// The graphs themselves were checked when they were read; here, what ties them to the plan and to each other.
+    fn listing(&self, field: &str, function: &str, listing: &Listing) -> Result<(), PlanError> {
+        for (part, graph) in [("source", &listing.source), ("fused", &listing.fused)] {
+            let field = format!("{field}.{part}");
+            check(graph.name == function, || field.clone(), || format!("is of `{}`", graph.name))?;
+            for result in graph.nodes().flat_map(|(_, node)| &node.results) {
+                self.shape(&field, &result.ty.shape)?;
+            }
+        }
+        let field = || format!("{field}.origins");
+        let nodes = listing.fused.len();
+        check(listing.origins.len() == nodes, field, || format!("are not of {nodes} nodes"))?;
+        let sources = listing.source.len();
+        for origins in &listing.origins {
+            let ascending = origins.windows(2).all(|pair| pair[0] < pair[1]);
+            check(ascending, field, || "are not ascending".into())?;
+            let exist = origins.last().is_none_or(|last| (*last as usize) < sources);
+            check(exist, field, || format!("the source has {sources} nodes only"))?;
         }
         Ok(())
     }

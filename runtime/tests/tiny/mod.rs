@@ -191,6 +191,7 @@ fn functions() -> (Vec<Function>, Dim) {
         weights: vec![WeightParam { recipe: 0, layer_offset: 0 }],
         caches: vec![],
         taps: vec![Tap { name: template("embed.output"), after: 0, value: x.clone() }],
+        listing: None,
     };
     let cache_ref = |tensor: &str| CacheRef { group: "kv".into(), tensor: tensor.into() };
     let norm = ops::RmsNorm { eps: Float(EPS) };
@@ -215,6 +216,7 @@ fn functions() -> (Vec<Function>, Dim) {
             Tap { name: template("layers.{i}.key"), after: 1, value: part(1) },
             Tap { name: template("layers.{i}.output"), after: 5, value: x.clone() },
         ],
+        listing: None,
     };
     let rows = f32(Place::Arena, &y_base, &["L", "8"]);
     let logits = f32(Place::Output(0), &Dim::ZERO, &["L", "11"]);
@@ -227,6 +229,7 @@ fn functions() -> (Vec<Function>, Dim) {
         weights: vec![WeightParam { recipe: 4, layer_offset: 0 }],
         caches: vec![],
         taps: vec![],
+        listing: None,
     };
     (vec![embed, layer, head], end)
 }
