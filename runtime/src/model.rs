@@ -1,11 +1,13 @@
 //! A model that is ready to run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use mscc_checkpoint::MappedCheckpoint;
 use mscc_ir::module::CacheGroup;
 use mscc_ir::plan::container::ContainerError;
 use mscc_ir::plan::{Condition, Plan, PlanError, PlanLimits, Variant, validate};
-use mscc_ir::{DType, Dim, SymbolTable};
+use mscc_ir::{DType, Dim, Symbol, SymbolTable};
 
 use crate::device::cpu::Isa;
 use crate::device::{Device, Host};
@@ -37,6 +39,7 @@ pub struct Model {
     store: WeightStore,
     device: Host,
     has_caches: bool,
+    memory_limit: u64,
 }
 
 /// How a model is loaded.
@@ -50,6 +53,13 @@ pub struct LoadOptions<'a> {
     pub isa: Option<Isa>,
     /// Told how far the loading of weights has come, from any thread.
     pub progress: Option<&'a (dyn Fn(LoadProgress) + Sync)>,
+    /// Weight files that are mapped already, in place of those of a directory: models of one checkpoint share them.
+    pub weight_files: Option<Arc<MappedCheckpoint>>,
+    /// Most bytes that caches and one step's activations, inputs and outputs may take together; as many as the
+    /// system gives if not given. A plan states what it needs, and may state anything.
+    pub memory_limit: Option<u64>,
+    /// Whether sizes and offsets are computed by an interpreter only, without generating code for them.
+    pub interpret_sizes: bool,
 }
 
 /// Memory that a model takes, in bytes.
@@ -121,9 +131,10 @@ impl Model {
         let sizes = Sizes::new(&plan);
         let (inputs, logits) = (input_sources(&plan)?, logits_output(&plan)?);
         let main = main_variants(&plan);
-        let guards = Guards::new(main, &sizes)?;
-        let programs =
-            main.iter().map(|variant| VariantProgram::new(&plan, variant, |symbol| sizes.source(symbol)));
+        let native = !options.interpret_sizes;
+        let guards = Guards::new(main, &sizes, native)?;
+        let source = |symbol: &Symbol| sizes.source(symbol);
+        let programs = main.iter().map(|variant| VariantProgram::new(&plan, variant, source, native));
         let programs: Vec<VariantProgram> = programs.collect::<Result<_, _>>()?;
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(available).max(1);
@@ -134,6 +145,7 @@ impl Model {
             threads,
             isa,
             progress: options.progress,
+            files: options.weight_files.as_ref(),
         };
         let store = WeightStore::load(&plan, &weights)?;
         let state = |(program, variant): (VariantProgram, &Variant)| VariantState {
@@ -147,6 +159,7 @@ impl Model {
             buffers: Buffers::new(plan.inputs.len(), plan.outputs.len()),
             device: Host::new(threads, isa),
             has_caches: plan.caches.is_empty(),
+            memory_limit: options.memory_limit.unwrap_or(u64::MAX),
             sizes,
             inputs,
             logits,
@@ -203,6 +216,8 @@ impl Model {
             state.resolved = Some((needs, resolved));
         }
         let Some((needs, resolved)) = &state.resolved else { return Ok(()) };
+        let bytes = needs.bytes().saturating_add(self.buffers.cache_bytes());
+        within_limit(bytes, self.memory_limit, || "caches and a step of this size".to_owned())?;
         self.buffers.reserve(&self.device, needs)?;
         let generation = self.buffers.generation();
         if state.bound.as_ref().is_none_or(|(bound, _)| *bound != generation) {
@@ -251,6 +266,13 @@ impl StepModel for Model {
         self.has_caches = false;
         self.sizes.set_pages(pages)?;
         self.variants.iter_mut().for_each(|state| (state.resolved, state.bound) = (None, None));
+        let pairs = self.plan.caches.iter().zip(pages);
+        let tokens = pairs.map(|(group, pages)| {
+            let tokens = u64::from(*pages).saturating_mul(u64::from(group.block_size));
+            tokens.saturating_mul(group.bytes_per_token().unwrap_or(u64::MAX))
+        });
+        let bytes = tokens.fold(0, u64::saturating_add);
+        within_limit(bytes, self.memory_limit, || format!("caches of {pages:?} pages"))?;
         self.buffers.allocate_caches(&self.device, &self.plan.caches, pages)?;
         self.has_caches = true;
         Ok(())
@@ -280,7 +302,7 @@ impl StepModel for Model {
 }
 
 impl Guards {
-    fn new(variants: &[Variant], sizes: &Sizes) -> Result<Guards, PlanError> {
+    fn new(variants: &[Variant], sizes: &Sizes, native: bool) -> Result<Guards, PlanError> {
         let bad = |problem: mscc_ir::dim::DimError| PlanError {
             field: "programs.main.guard".to_owned(),
             problem: problem.to_string(),
@@ -298,7 +320,8 @@ impl Guards {
             }
             guards.push(guard);
         }
-        let program = ShapeProgram::new(builder.finish(), |symbol| sizes.source(symbol)).map_err(bad)?;
+        let source = |symbol: &Symbol| sizes.source(symbol);
+        let program = ShapeProgram::new(builder.finish(), source, native).map_err(bad)?;
         Ok(Guards { program, variants: guards })
     }
 
@@ -313,6 +336,10 @@ impl Guards {
         let chosen = self.variants.iter().position(|guard| guard.iter().all(holds));
         chosen.ok_or_else(|| RuntimeError::Batch("no variant of the plan takes these sizes".to_owned()))
     }
+}
+
+fn within_limit(bytes: u64, limit: u64, what: impl FnOnce() -> String) -> Result<(), RuntimeError> {
+    if bytes <= limit { Ok(()) } else { Err(RuntimeError::Memory { bytes, what: what() }) }
 }
 
 /// The variants of the program that steps run.

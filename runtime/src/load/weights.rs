@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mscc_checkpoint::{Checkpoint, CheckpointError, DType as FileType, MappedCheckpoint};
 use mscc_ir::plan::{Plan, Recipe};
@@ -39,6 +39,8 @@ pub struct WeightOptions<'a> {
     pub isa: Isa,
     /// Told after each tensor, from any thread.
     pub progress: Option<&'a (dyn Fn(LoadProgress) + Sync)>,
+    /// Files that are mapped already, in place of those of a directory.
+    pub files: Option<&'a Arc<MappedCheckpoint>>,
 }
 
 /// All device tensors of a plan: mapped from the checkpoint where they are stored as needed, made by recipes else.
@@ -46,7 +48,7 @@ pub struct WeightStore {
     tensors: Vec<Made>,
     positions: HashMap<(u32, i64), usize>,
     /// Keeps mapped tensors alive.
-    _files: Option<MappedCheckpoint>,
+    _files: Option<Arc<MappedCheckpoint>>,
 }
 
 impl WeightStore {
@@ -66,7 +68,7 @@ impl WeightStore {
         if let Some(files) = &files {
             check_tensors(files, recipes, &instances)?;
         }
-        let tensors = make_all(files.as_ref(), recipes, &instances, options)?;
+        let tensors = make_all(files.as_deref(), recipes, &instances, options)?;
         Ok(WeightStore { tensors, positions, _files: files })
     }
 
@@ -90,8 +92,10 @@ impl WeightStore {
 }
 
 /// Opens the plan's files and checks that they are those it was compiled for.
-fn open(plan: &Plan, options: &WeightOptions<'_>) -> Result<MappedCheckpoint, RuntimeError> {
-    let dir = directory(&plan.weights.dir, options);
+fn open(plan: &Plan, options: &WeightOptions<'_>) -> Result<Arc<MappedCheckpoint>, RuntimeError> {
+    let given = options.files;
+    let dir =
+        given.map_or_else(|| directory(&plan.weights.dir, options), |it| it.checkpoint().dir().to_owned());
     let differs = |path: PathBuf, problem: String| RuntimeError::Weights { path, problem };
     let files = &plan.weights.files;
     if files.is_empty() {
@@ -99,15 +103,25 @@ fn open(plan: &Plan, options: &WeightOptions<'_>) -> Result<MappedCheckpoint, Ru
                        compile the model again from a directory with its safetensors files";
         return Err(differs(dir, problem.to_owned()));
     }
-    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    let checkpoint = Checkpoint::open_files(&dir, &names).map_err(|error| match error {
-        CheckpointError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => differs(
-            path,
-            "the weights are not there; pass --weights DIR with the directory that has them".into(),
-        ),
-        other => RuntimeError::Checkpoint(other),
-    })?;
-    for (expected, found) in files.iter().zip(checkpoint.files()) {
+    let opened;
+    let checkpoint = match given {
+        Some(given) => given.checkpoint(),
+        None => {
+            let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+            opened = Checkpoint::open_files(&dir, &names).map_err(|error| match error {
+                CheckpointError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => differs(
+                    path,
+                    "the weights are not there; pass --weights DIR with the directory that has them".into(),
+                ),
+                other => RuntimeError::Checkpoint(other),
+            })?;
+            &opened
+        }
+    };
+    for expected in files {
+        let Some(found) = checkpoint.files().iter().find(|found| found.name == expected.name) else {
+            return Err(differs(dir.join(&expected.name), "is not among the weight files given".to_owned()));
+        };
         let what = match (expected.len == found.len, expected.header_hash == found.header_hash) {
             (true, true) => continue,
             (false, _) => format!("has {} bytes, the plan was compiled for {}", found.len, expected.len),
@@ -116,7 +130,10 @@ fn open(plan: &Plan, options: &WeightOptions<'_>) -> Result<MappedCheckpoint, Ru
         let problem = format!("{what}; compile the model again, or pass the right --weights DIR");
         return Err(differs(dir.join(&expected.name), problem));
     }
-    Ok(MappedCheckpoint::new(checkpoint)?)
+    match given {
+        Some(given) => Ok(Arc::clone(given)),
+        None => Ok(Arc::new(MappedCheckpoint::new(checkpoint.clone())?)),
+    }
 }
 
 /// The directory asked for; else the plan's, in the current directory or beside the plan.

@@ -41,6 +41,14 @@ pub struct Needs {
     pub outputs: Vec<usize>,
 }
 
+impl Needs {
+    /// All of it together.
+    pub fn bytes(&self) -> u64 {
+        let all = self.inputs.iter().chain(&self.outputs);
+        all.fold(self.arena as u64, |sum, bytes| sum.saturating_add(*bytes as u64))
+    }
+}
+
 impl<D: Device> Buffers<D> {
     /// No memory yet, for so many inputs and outputs.
     pub fn new(inputs: usize, outputs: usize) -> Self {

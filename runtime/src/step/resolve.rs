@@ -89,13 +89,14 @@ pub struct Placed {
 }
 
 impl VariantProgram {
-    /// The program of a variant of a checked plan.
+    /// The program of a variant of a checked plan, as native code where `native` and possible.
     ///
     /// Errors: a symbol that steps do not have; a cache written through something else than the step's slots.
     pub fn new(
         plan: &Plan,
         variant: &Variant,
         source: impl Fn(&Symbol) -> Option<(usize, SymbolInfo)>,
+        native: bool,
     ) -> Result<VariantProgram, PlanError> {
         let mut builder = TapeBuilder::default();
         let in_variant = |problem: DimError| bad_plan(format!("programs.main.{}", variant.name), problem);
@@ -113,7 +114,7 @@ impl VariantProgram {
             function_program(&mut builder, plan, function, &field)
         });
         let functions = functions.collect::<Result<_, _>>()?;
-        let shape = ShapeProgram::new(builder.finish(), source).map_err(in_variant)?;
+        let shape = ShapeProgram::new(builder.finish(), source, native).map_err(in_variant)?;
         Ok(VariantProgram { shape, arena_bytes, inputs, outputs, functions })
     }
 

@@ -199,13 +199,16 @@ pub struct ShapeProgram {
 
 impl ShapeProgram {
     /// A program for `tape`, whose symbols stand at the positions that `source` gives, within the bounds that go
-    /// with them.
+    /// with them; as native code if `native` and where that is possible.
     ///
     /// Errors: the first symbol that `source` does not know.
     pub fn new(
         tape: Tape,
         source: impl Fn(&Symbol) -> Option<(usize, SymbolInfo)>,
+        native: bool,
     ) -> Result<ShapeProgram, DimError> {
+        #[cfg(not(feature = "jit"))]
+        let _ = native;
         let mut sources = Vec::new();
         let mut bounds = Vec::new();
         for symbol in tape.symbols() {
@@ -215,7 +218,7 @@ impl ShapeProgram {
         }
         Ok(ShapeProgram {
             #[cfg(feature = "jit")]
-            native: Native::compile(&tape, &bounds),
+            native: if native { Native::compile(&tape, &bounds) } else { None },
             symbols: vec![0; sources.len()],
             sources,
             values: Vec::with_capacity(tape.ops().len()),
@@ -298,7 +301,7 @@ mod tests {
     fn runs_only_when_a_used_symbol_changes() {
         let mut builder = TapeBuilder::default();
         let slot = builder.slot(&"3*T + B".parse().unwrap()).unwrap();
-        let mut program = ShapeProgram::new(builder.finish(), source).unwrap();
+        let mut program = ShapeProgram::new(builder.finish(), source, true).unwrap();
         assert_eq!(program.update(&[2, 5, 100]), Ok(true));
         assert_eq!(program.value(slot), Some(11));
         assert_eq!(program.update(&[2, 5, 101]), Ok(false), "C is not used");
@@ -310,10 +313,10 @@ mod tests {
     fn unknown_symbols_and_overflow_are_errors() {
         let mut builder = TapeBuilder::default();
         builder.slot(&"X".parse().unwrap()).unwrap();
-        assert!(matches!(ShapeProgram::new(builder.finish(), source), Err(DimError::Unbound(_))));
+        assert!(matches!(ShapeProgram::new(builder.finish(), source, true), Err(DimError::Unbound(_))));
         let mut builder = TapeBuilder::default();
         let slot = builder.slot(&"T*T*T*T".parse().unwrap()).unwrap();
-        let mut program = ShapeProgram::new(builder.finish(), source).unwrap();
+        let mut program = ShapeProgram::new(builder.finish(), source, true).unwrap();
         assert_eq!(program.update(&[1 << 20, 0, 0]), Err(DimError::Overflow));
         assert_eq!(program.update(&[1 << 10, 0, 0]), Ok(true), "a failed update is not remembered");
         assert_eq!(program.value(slot), Some(1 << 40));
