@@ -5,7 +5,8 @@ use mscc_ir::DType;
 use mscc_ir::ops::Op;
 use smallvec::SmallVec;
 
-use super::cpu::{Cast, Isa, Kernel, KernelError, Pool, Split, View, launch, table};
+use super::cpu::table::with_kernel;
+use super::cpu::{Cast, Isa, KernelError, Pool, Split, View, launch};
 use super::{Device, Memory, Tensor};
 
 /// The CPU that this process runs on.
@@ -68,19 +69,21 @@ impl Device for Host {
         };
         let views: SmallVec<[View; 4]> = operands.iter().chain(results).map(view).collect();
         let (from, to) = views.split_at(operands.len());
-        let kernel = table::bind(op, from, to)?;
-        kernel.check()?;
-        let split = kernel.split(self.pool.threads());
+        let split = with_kernel(op, from, to, |kernel| {
+            kernel.check()?;
+            Ok(kernel.split(self.pool.threads()))
+        })?;
         Ok(HostLaunch { operands: operands.len(), split, views })
     }
 
     fn launch(&mut self, op: &Op, launch: &HostLaunch) -> Result<(), KernelError> {
         let (operands, results) = launch.views.split_at(launch.operands);
-        let kernel = table::bind(op, operands, results)?;
         let (isa, split) = (self.isa, launch.split);
-        // SAFETY: `prepare` checked and split these very views, and whoever called it vouched for their memory; the
-        // pool runs each task once.
-        self.pool.run(split.tasks, &|task, scratch| unsafe { kernel.run(isa, split, task, scratch) })
+        with_kernel(op, operands, results, |kernel| {
+            // SAFETY: `prepare` checked and split these very views, and whoever called it vouched for their memory;
+            // the pool runs each task once.
+            self.pool.run(split.tasks, &|task, scratch| unsafe { kernel.run(isa, split, task, scratch) })
+        })
     }
 
     fn synchronize(&mut self) -> Result<(), KernelError> {

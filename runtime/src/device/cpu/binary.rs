@@ -1,13 +1,11 @@
 //! Functions of two values, element by element.
 
-use std::marker::PhantomData;
-use std::ops::Range;
-
-use super::element::{Element, is_compute_float, load_strided, store_strided, with_float};
+use super::element::{is_compute_float, with_float};
 use super::error::KernelError;
 use super::grid::Grid;
-use super::isa::{Body, Isa};
+use super::isa::Isa;
 use super::kernel::{Check, Kernel, Split};
+use super::map::{Function, map};
 use super::math;
 use super::pool::{Scratch, TaskResult};
 use super::simd::Simd;
@@ -37,9 +35,11 @@ impl BinaryFunction {
         BinaryFunction::Div,
         BinaryFunction::Swiglu,
     ];
+}
 
+impl Function<2> for BinaryFunction {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, a: S::F, b: S::F) -> S::F {
+    fn apply<S: Simd>(&self, s: S, [a, b]: [S::F; 2]) -> S::F {
         match self {
             BinaryFunction::Add => s.add(a, b),
             BinaryFunction::Sub => s.sub(a, b),
@@ -79,15 +79,13 @@ impl Kernel for Binary<'_> {
 
     fn split(&self, threads: usize) -> Split {
         let (a, b) = self.operands();
-        Grid::new(&[&a, &b, self.y]).split(3 * self.y.element_bytes(), threads)
+        Grid::new(&[&a, &b], self.y).split(3 * self.y.element_bytes(), threads)
     }
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
         let (a, b) = self.operands();
-        let grid = Grid::new(&[&a, &b, self.y]);
-        let segments = split.range(task, grid.segments());
         with_float!(self.y.dtype(), E => {
-            isa.dispatch(Segments::<E>(Binary { a: &a, b: &b, ..*self }, grid, segments, PhantomData));
+            map::<E, E, 2>(isa, &self.function, [&a, &b], self.y, (split, task));
         });
         Ok(())
     }
@@ -97,37 +95,6 @@ impl Binary<'_> {
     fn operands(&self) -> (View, View) {
         let repeat = |view: &View| view.broadcast(self.y.dims()).expect("check() accepts only what fits");
         (repeat(self.a), repeat(self.b))
-    }
-}
-
-struct Segments<'a, E>(Binary<'a>, Grid, Range<usize>, PhantomData<E>);
-
-impl<E: Element> Body for Segments<'_, E> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Segments(op, grid, segments, _) = self;
-        let (a_lines, b_lines, y_lines) = (grid.lines(op.a), grid.lines(op.b), grid.lines(op.y));
-        for index in segments {
-            let segment = grid.segment(index);
-            let a = op.a.as_ptr::<E>().wrapping_add(a_lines.offset(segment));
-            let b = op.b.as_ptr::<E>().wrapping_add(b_lines.offset(segment));
-            let y = op.y.as_ptr::<E>().wrapping_add(y_lines.offset(segment));
-            let mut i = 0;
-            while i < segment.len {
-                let n = (segment.len - i).min(S::LANES);
-                // SAFETY: the segment lies within the three views.
-                unsafe {
-                    let a = a.wrapping_add(i * a_lines.stride()).cast_const();
-                    let b = b.wrapping_add(i * b_lines.stride()).cast_const();
-                    let a = load_strided(s, a, a_lines.stride(), n);
-                    let b = load_strided(s, b, b_lines.stride(), n);
-                    let value = op.function.apply(s, a, b);
-                    store_strided(s, y.wrapping_add(i * y_lines.stride()), y_lines.stride(), value, n);
-                }
-                i += n;
-            }
-        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! Conversion between float types.
 
-use std::marker::PhantomData;
-use std::ops::Range;
-
-use super::element::{Element, is_compute_float, load_strided, store_strided, with_float};
+use super::element::{is_compute_float, with_float};
 use super::error::KernelError;
 use super::grid::Grid;
-use super::isa::{Body, Isa};
+use super::isa::Isa;
 use super::kernel::{Check, Kernel, Split};
+use super::map::{Function, map};
 use super::pool::{Scratch, TaskResult};
 use super::simd::Simd;
 use super::view::View;
@@ -34,43 +32,24 @@ impl Kernel for Cast<'_> {
     }
 
     fn split(&self, threads: usize) -> Split {
-        Grid::new(&[self.x, self.y]).split(self.x.element_bytes() + self.y.element_bytes(), threads)
+        Grid::new(&[self.x], self.y).split(self.x.element_bytes() + self.y.element_bytes(), threads)
     }
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
-        let grid = Grid::new(&[self.x, self.y]);
-        let segments = split.range(task, grid.segments());
         with_float!(self.x.dtype(), X => with_float!(self.y.dtype(), Y => {
-            isa.dispatch(Segments::<X, Y>(self, grid, segments, PhantomData));
+            map::<X, Y, 1>(isa, &Same, [self.x], self.y, (split, task));
         }));
         Ok(())
     }
 }
 
-struct Segments<'a, X, Y>(&'a Cast<'a>, Grid, Range<usize>, PhantomData<(X, Y)>);
+/// The value itself.
+struct Same;
 
-impl<X: Element, Y: Element> Body for Segments<'_, X, Y> {
-    type Output = ();
+impl Function<1> for Same {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Segments(op, grid, segments, _) = self;
-        let (x_lines, y_lines) = (grid.lines(op.x), grid.lines(op.y));
-        for index in segments {
-            let segment = grid.segment(index);
-            let x = op.x.as_ptr::<X>().wrapping_add(x_lines.offset(segment));
-            let y = op.y.as_ptr::<Y>().wrapping_add(y_lines.offset(segment));
-            let mut i = 0;
-            while i < segment.len {
-                let n = (segment.len - i).min(S::LANES);
-                let (x_at, y_at) = (i * x_lines.stride(), i * y_lines.stride());
-                // SAFETY: the segment lies within both views.
-                unsafe {
-                    let value = load_strided(s, x.wrapping_add(x_at).cast_const(), x_lines.stride(), n);
-                    store_strided(s, y.wrapping_add(y_at), y_lines.stride(), value, n);
-                }
-                i += n;
-            }
-        }
+    fn apply<S: Simd>(&self, _: S, [x]: [S::F; 1]) -> S::F {
+        x
     }
 }
 

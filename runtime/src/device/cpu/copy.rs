@@ -84,7 +84,7 @@ impl Kernel for Copy {
 
     unsafe fn run(&self, _: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
         for (from, to) in &self.pairs {
-            let segments = Grid::new(&[from, to]).segments();
+            let segments = Grid::new(&[from], to).segments();
             copy_segments(from, to, segments * task / split.rows..segments * (task + 1) / split.rows);
         }
         Ok(())
@@ -105,7 +105,7 @@ where
     T: std::marker::Copy,
 {
     debug_assert_eq!(size_of::<T>(), x.element_bytes());
-    let grid = Grid::new(&[x, y]);
+    let grid = Grid::new(&[x], y);
     let (x_lines, y_lines) = (grid.lines(x), grid.lines(y));
     for index in segments {
         let segment = grid.segment(index);

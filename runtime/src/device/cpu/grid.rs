@@ -31,16 +31,13 @@ pub(crate) struct Lines {
 }
 
 impl Grid {
-    /// # Panics
-    /// If there is no view.
-    pub(crate) fn new(views: &[&View]) -> Grid {
-        debug_assert!(views.windows(2).all(|pair| pair[0].dims() == pair[1].dims()));
-        let flat = views.iter().all(|view| view.is_contiguous());
+    pub(crate) fn new(operands: &[&View], result: &View) -> Grid {
+        debug_assert!(operands.iter().all(|view| view.dims() == result.dims()));
+        let flat = result.is_contiguous() && operands.iter().all(|view| view.is_contiguous());
         let (rows, len) = if flat {
-            (1, views[0].len())
+            (1, result.len())
         } else {
-            let rank = views[0].rank();
-            (views[0].dims()[..rank.saturating_sub(1)].iter().product(), views[0].last_dim())
+            (result.dims()[..result.rank().saturating_sub(1)].iter().product(), result.last_dim())
         };
         Grid { flat, rows, len, per_row: len.div_ceil(SEGMENT) }
     }

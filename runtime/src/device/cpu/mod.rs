@@ -24,6 +24,7 @@ mod grid;
 mod isa;
 mod kernel;
 mod layer_norm;
+mod map;
 mod math;
 mod matmul;
 mod pool;

@@ -1,13 +1,11 @@
 //! Functions of one value, element by element.
 
-use std::marker::PhantomData;
-use std::ops::Range;
-
-use super::element::{Element, is_compute_float, load_strided, store_strided, with_float};
+use super::element::{is_compute_float, with_float};
 use super::error::KernelError;
 use super::grid::Grid;
-use super::isa::{Body, Isa};
+use super::isa::Isa;
 use super::kernel::{Check, Kernel, Split};
+use super::map::{Function, map};
 use super::math;
 use super::pool::{Scratch, TaskResult};
 use super::simd::Simd;
@@ -52,9 +50,11 @@ impl UnaryFunction {
         UnaryFunction::Gelu,
         UnaryFunction::GeluTanh,
     ];
+}
 
+impl Function<1> for UnaryFunction {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, x: S::F) -> S::F {
+    fn apply<S: Simd>(&self, s: S, [x]: [S::F; 1]) -> S::F {
         match self {
             UnaryFunction::Neg => s.neg(x),
             UnaryFunction::Abs => s.abs(x),
@@ -94,41 +94,12 @@ impl Kernel for Unary<'_> {
     }
 
     fn split(&self, threads: usize) -> Split {
-        Grid::new(&[self.x, self.y]).split(2 * self.x.element_bytes(), threads)
+        Grid::new(&[self.x], self.y).split(2 * self.x.element_bytes(), threads)
     }
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
-        let grid = Grid::new(&[self.x, self.y]);
-        let segments = split.range(task, grid.segments());
-        with_float!(self.x.dtype(), E => isa.dispatch(Segments::<E>(self, grid, segments, PhantomData)));
+        with_float!(self.y.dtype(), E => map::<E, E, 1>(isa, &self.function, [self.x], self.y, (split, task)));
         Ok(())
-    }
-}
-
-struct Segments<'a, E>(&'a Unary<'a>, Grid, Range<usize>, PhantomData<E>);
-
-impl<E: Element> Body for Segments<'_, E> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Segments(op, grid, segments, _) = self;
-        let (x_lines, y_lines) = (grid.lines(op.x), grid.lines(op.y));
-        for index in segments {
-            let segment = grid.segment(index);
-            let x = op.x.as_ptr::<E>().wrapping_add(x_lines.offset(segment));
-            let y = op.y.as_ptr::<E>().wrapping_add(y_lines.offset(segment));
-            let mut i = 0;
-            while i < segment.len {
-                let n = (segment.len - i).min(S::LANES);
-                let (x_at, y_at) = (i * x_lines.stride(), i * y_lines.stride());
-                // SAFETY: the segment lies within both views.
-                unsafe {
-                    let value = load_strided(s, x.wrapping_add(x_at).cast_const(), x_lines.stride(), n);
-                    store_strided(s, y.wrapping_add(y_at), y_lines.stride(), op.function.apply(s, value), n);
-                }
-                i += n;
-            }
-        }
     }
 }
 
