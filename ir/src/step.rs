@@ -53,7 +53,7 @@ pub fn symbols(limits: &Limits) -> SymbolTable {
     declare(TOKENS, 1, tokens, 64);
     declare(SEQUENCES, 1, seqs, 8);
     declare(LOGITS, 0, tokens, 8);
-    declare(DECODE_TOKENS, 0, tokens, 8);
+    declare(DECODE_TOKENS, 0, seqs, 8);
     declare(DECODE_SEQUENCES, 0, seqs, 8);
     declare(CONTEXT, 1, context, 8 * 512);
     declare(MAX_CONTEXT, 1, len, 512);
