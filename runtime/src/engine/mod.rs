@@ -17,7 +17,7 @@ mod tests;
 #[cfg(feature = "text")]
 pub mod text;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
 
 use mscc_ir::plan::PlanLimits;
 
@@ -44,8 +44,10 @@ use self::request::Sequence;
 ///
 /// What a request is given does not depend on others, as far as the model's logits do not.
 ///
+/// A step costs the same however many requests wait.
+///
 /// Invariants, which debug builds check after each step: a page is free or belongs to one running sequence; requests
-/// run and wait in order of arrival.
+/// run in order of arrival.
 #[derive(Debug)]
 pub struct Engine<M> {
     model: M,
@@ -54,10 +56,12 @@ pub struct Engine<M> {
     /// Longest sequence, by the model and by the cache.
     max_len: usize,
     cache: PagedCache,
-    /// In order of arrival, all younger than those running.
-    waiting: VecDeque<Sequence>,
+    /// By arrival, all younger than those running.
+    waiting: BTreeMap<u64, Sequence>,
     /// In order of arrival.
     running: Vec<Sequence>,
+    /// The arrival of each unfinished request, by id.
+    arrivals: HashMap<u64, u64>,
     /// What is to be told at the end of the next step.
     events: Vec<Event>,
     builder: BatchBuilder,
@@ -109,8 +113,9 @@ impl<M: StepModel> Engine<M> {
             limits,
             model,
             eos_token_ids: options.eos_token_ids,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             running: Vec::new(),
+            arrivals: HashMap::new(),
             events: Vec::new(),
             sampler: Sampler::default(),
             num_added: 0,
@@ -127,7 +132,7 @@ impl<M: StepModel> Engine<M> {
     /// A request that could never be served, saying why.
     pub fn add(&mut self, request: Request) -> Result<(), EngineError> {
         request.params.validate()?;
-        if self.waiting.iter().chain(&self.running).any(|sequence| sequence.request.id == request.id) {
+        if self.arrivals.contains_key(&request.id) {
             return Err(EngineError::DuplicateRequest { id: request.id });
         }
         let vocab_size = self.limits.vocab_size;
@@ -139,20 +144,21 @@ impl<M: StepModel> Engine<M> {
             }
         }
         check_length(request.prompt.len(), 1, &self.limits, self.cache.capacity())?;
-        self.waiting.push_back(Sequence::new(request, self.num_added, self.cache.no_pages()));
+        self.arrivals.insert(request.id, self.num_added);
+        let sequence = Sequence::new(request, self.num_added, self.cache.no_pages());
+        self.waiting.insert(sequence.arrival, sequence);
         self.num_added += 1;
         Ok(())
     }
 
     /// Ends a request, of which the next step tells; false if there is none of this id.
     pub fn cancel(&mut self, id: u64) -> bool {
-        if let Some(at) = self.running.iter().position(|sequence| sequence.request.id == id) {
+        let Some(arrival) = self.arrivals.remove(&id) else { return false };
+        if self.waiting.remove(&arrival).is_none()
+            && let Ok(at) = self.running.binary_search_by_key(&arrival, |sequence| sequence.arrival)
+        {
             let mut sequence = self.running.remove(at);
             self.cache.release(&mut sequence.pages);
-        } else if let Some(at) = self.waiting.iter().position(|sequence| sequence.request.id == id) {
-            self.waiting.remove(at);
-        } else {
-            return false;
         }
         self.events.push(end(id, FinishReason::Cancelled));
         true
@@ -173,16 +179,18 @@ impl<M: StepModel> Engine<M> {
             self.compute(&scheduled)?;
         }
         self.running.retain_mut(|sequence| {
-            let finished = self.events.iter().any(|e| e.request == sequence.request.id && e.finish.is_some());
-            if finished {
+            if sequence.finished {
                 self.cache.release(&mut sequence.pages);
+                self.arrivals.remove(&sequence.request.id);
             }
-            !finished
+            !sequence.finished
         });
         if cfg!(debug_assertions) {
             self.cache.check(self.running.iter().map(|sequence| &sequence.pages));
-            let all = self.running.iter().chain(&self.waiting);
-            assert!(all.map(|sequence| sequence.arrival).is_sorted(), "requests are out of order");
+            let arrivals = self.running.iter().map(|sequence| sequence.arrival);
+            let oldest = self.waiting.first_key_value().map(|(arrival, _)| *arrival);
+            assert!(arrivals.chain(oldest).is_sorted(), "requests are out of order");
+            assert_eq!(self.arrivals.len(), self.running.len() + self.waiting.len(), "requests are lost");
         }
         Ok(std::mem::take(&mut self.events))
     }
@@ -225,13 +233,14 @@ impl<M: StepModel> Engine<M> {
             }
         }
         while !preempted && budget > 0 && self.running.len() < self.limits.max_num_seqs as usize {
-            let Some(mut sequence) = self.waiting.pop_front() else { break };
-            let fits = self.cache.fits(sequence.tokens.len(), self.running.len())
-                && self.cache.grow(&mut sequence.pages, sequence.tokens.len());
+            let Some(mut oldest) = self.waiting.first_entry() else { break };
+            let num_tokens = oldest.get().tokens.len();
+            let fits = self.cache.fits(num_tokens, self.running.len())
+                && self.cache.grow(&mut oldest.get_mut().pages, num_tokens);
             if !fits {
-                self.waiting.push_front(sequence);
                 break;
             }
+            let mut sequence = oldest.remove();
             self.last_epoch += 1;
             sequence.epoch = self.last_epoch;
             let num_new = sequence.pending().min(budget);
@@ -278,7 +287,7 @@ impl<M: StepModel> Engine<M> {
         let Some(mut sequence) = self.running.pop() else { return };
         self.cache.release(&mut sequence.pages);
         sequence.computed = 0;
-        self.waiting.push_front(sequence);
+        self.waiting.insert(sequence.arrival, sequence);
         self.num_preemptions += 1;
     }
 
@@ -309,7 +318,7 @@ impl<M: StepModel> Engine<M> {
             let row = rows.next().expect("the number of rows was checked");
             let request = &sequence.request;
             let (id, index) = (request.id, sequence.num_generated() as u64);
-            self.events.push(
+            let event =
                 match self.sampler.sample(row, &request.params, &sequence.counts, sequence.seed, index) {
                     Ok(sampled) => Event {
                         request: id,
@@ -318,8 +327,9 @@ impl<M: StepModel> Engine<M> {
                         finish: sequence.push(sampled.token, &self.eos_token_ids, self.max_len),
                     },
                     Err(error) => end(id, FinishReason::Error(error.to_string())),
-                },
-            );
+                };
+            sequence.finished = event.finish.is_some();
+            self.events.push(event);
         }
         Ok(())
     }

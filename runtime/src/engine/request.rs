@@ -68,6 +68,8 @@ pub(super) struct Sequence {
     pub(super) epoch: u64,
     pub(super) counts: TokenCounts,
     pub(super) seed: u64,
+    /// Whether its end was told.
+    pub(super) finished: bool,
 }
 
 impl Sequence {
@@ -85,6 +87,7 @@ impl Sequence {
                 TokenCounts::default()
             },
             seed: request.params.seed.unwrap_or_else(fresh_seed),
+            finished: false,
             request,
         }
     }

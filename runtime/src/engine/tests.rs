@@ -124,6 +124,28 @@ fn ends_are_told_with_their_reason() {
 }
 
 #[test]
+fn thousands_wait_and_any_of_them_can_leave() {
+    let mut engine = engine(&[4], &[64], (16, 8, 64));
+    for id in 0..10_000 {
+        engine.add(greedy(id, &[1, 2, 5], 1)).unwrap();
+    }
+    let again = engine.add(greedy(9_999, &[1], 1));
+    assert!(matches!(again, Err(EngineError::DuplicateRequest { id: 9_999 })));
+    assert!((0..10_000).filter(|id| id % 100 != 0).all(|id| engine.cancel(id)));
+    assert!(!engine.cancel(1));
+    // The number is free again, and the end of its first bearer is not the second one's.
+    engine.add(greedy(9_999, &[1, 2, 5], 1)).unwrap();
+    let mut events = Vec::new();
+    while engine.has_work() {
+        events.extend(engine.step().unwrap());
+    }
+    let cancelled = |event: &&Event| event.finish == Some(FinishReason::Cancelled);
+    assert_eq!(events.iter().filter(cancelled).count(), 9_900);
+    let told: Vec<u64> = events.iter().filter(|event| event.token.is_some()).map(|e| e.request).collect();
+    assert_eq!(told, (0..10_000).step_by(100).chain([9_999]).collect::<Vec<u64>>());
+}
+
+#[test]
 fn a_lone_request_ends_when_the_cache_is_full() {
     let mut engine = engine(&[4], &[3], (100, 4, 8));
     assert_eq!(engine.max_len(), 12);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use mscc_ir::plan::TextAssets;
-use mscc_text::{ChatTemplate, StopStrings, TextStream, Tokenizer};
+use mscc_text::{ChatError, ChatTemplate, StopStrings, TextStream, Tokenizer};
 
 use crate::engine::{Engine, EngineOptions, Event, FinishReason, Request};
 use crate::sample::SamplingParams;
@@ -78,14 +78,7 @@ impl Llm {
         let dir =
             tokenizer_dir(assets, base_dir, options.weights_dir.as_deref()).ok_or(LlmError::NoTokenizer)?;
         let tokenizer = Tokenizer::from_dir(&dir)?;
-        let chat_template = match &assets.chat_template {
-            Some(template) => {
-                // The special tokens are still the model's. The tokenizer has refused a file that is too large.
-                let config = std::fs::read(dir.join("tokenizer_config.json")).ok();
-                ChatTemplate::from_bytes(config.as_deref(), Some(template))?
-            }
-            None => ChatTemplate::from_dir(&dir)?,
-        };
+        let chat_template = chat_template(assets, &dir)?;
         let recommended = SamplingParams::recommended(&assets.sampling);
         if engine.eos_token_ids.is_empty() {
             engine.eos_token_ids.clone_from(&assets.eos_token_ids);
@@ -271,4 +264,15 @@ pub fn tokenizer_dir(assets: &TextAssets, base_dir: &Path, weights_dir: Option<&
     let has_tokenizer = |dir: &PathBuf| dir.join("tokenizer.json").is_file();
     // Without any, the error names the directory of the plan.
     [stated.clone(), beside, moved].into_iter().flatten().find(has_tokenizer).or(stated)
+}
+
+/// The chat template: the plan's own, else that of the tokenizer's directory; `None` if there is none.
+///
+/// # Errors
+/// A template that cannot be read or is not Jinja.
+pub fn chat_template(assets: &TextAssets, tokenizer_dir: &Path) -> Result<Option<ChatTemplate>, ChatError> {
+    let Some(template) = &assets.chat_template else { return ChatTemplate::from_dir(tokenizer_dir) };
+    // The special tokens are still the model's. The tokenizer has refused a file that is too large.
+    let config = std::fs::read(tokenizer_dir.join("tokenizer_config.json")).ok();
+    ChatTemplate::from_bytes(config.as_deref(), Some(template))
 }
