@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::dtype::DType;
-use crate::error::{CheckpointError, HeaderError, IndexError};
+use crate::error::{CheckpointError, HeaderError, IndexError, OTHER_FORMS, PICKLED, UNFINISHED};
 use crate::header::{self, Header, MAX_TENSORS, PREFIX_BYTES};
 use crate::index::{self, MAX_INDEX_BYTES, ShardIndex};
 use crate::{INDEX_FILE, SINGLE_FILE};
@@ -56,42 +56,42 @@ pub struct TensorInfo {
 impl Checkpoint {
     /// Opens the checkpoint in a Hugging Face directory.
     ///
-    /// The shards that `model.safetensors.index.json` names are taken if all of them are there; else
-    /// `model.safetensors` is, if it is there. So a directory that has both, with the shards not
-    /// downloaded, works. Tensors that a shard holds without the index listing them belong to the
-    /// checkpoint too, as they do for `transformers`. Weight files may be symbolic links, as in the
-    /// cache of the Hugging Face hub; names in the index may not lead out of the directory.
+    /// `model.safetensors` is taken if it is there, else the shards that `model.safetensors.index.json`
+    /// names, as `transformers` chooses; with both, the index is not looked at. Tensors that a shard
+    /// holds without the index listing them belong to the checkpoint too, as they do there. Weight files
+    /// may be symbolic links, as in the cache of the Hugging Face hub; names in the index may not lead
+    /// out of the directory.
     ///
     /// Reads the index and the headers, no weight data.
     ///
     /// Errors: all missing shards at once; a tensor that is not in its shard or is in two of them; any
-    /// broken rule of the format; pickled weights, pointers of Git LFS, empty files.
+    /// broken rule of the format; pickled weights, pointers of Git LFS, empty files; links to nothing.
     pub fn open(dir: &Path) -> Result<Checkpoint, CheckpointError> {
         require_dir(dir)?;
-        let index_path = dir.join(INDEX_FILE);
-        let single = exists(&dir.join(SINGLE_FILE))?;
-        if exists(&index_path)? {
-            let index = read_index(&index_path)?;
-            let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
-            let mut missing = Vec::new();
-            for shard in &shards {
-                if !exists(&dir.join(shard))? {
-                    missing.push((*shard).to_owned());
-                }
-            }
-            if missing.is_empty() {
-                let checkpoint = Checkpoint::open_files(dir, &Vec::from_iter(shards))?;
-                checkpoint.require_listed(&index, &index_path)?;
-                return Ok(checkpoint);
-            }
-            if !single {
-                return Err(CheckpointError::MissingShards { index: index_path, missing });
-            }
-        }
-        if single {
+        if exists(&dir.join(SINGLE_FILE))? {
             return Checkpoint::open_files(dir, &[SINGLE_FILE]);
         }
-        Err(CheckpointError::NoWeights { dir: dir.to_owned(), found: weights_in_other_forms(dir)? })
+        let index_path = dir.join(INDEX_FILE);
+        if !exists(&index_path)? {
+            return Err(CheckpointError::NoWeights {
+                dir: dir.to_owned(),
+                found: weights_in_other_forms(dir)?,
+            });
+        }
+        let index = read_index(&index_path)?;
+        let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
+        let mut missing = Vec::new();
+        for shard in &shards {
+            if !exists(&dir.join(shard))? {
+                missing.push((*shard).to_owned());
+            }
+        }
+        if !missing.is_empty() {
+            return Err(CheckpointError::MissingShards { index: index_path, missing });
+        }
+        let checkpoint = Checkpoint::open_files(dir, &Vec::from_iter(shards))?;
+        checkpoint.require_listed(&index, &index_path)?;
+        Ok(checkpoint)
     }
 
     /// Opens exactly the given files of a directory, in the order given, without looking at an index.
@@ -233,9 +233,13 @@ fn read_index(path: &Path) -> Result<ShardIndex, CheckpointError> {
 /// Opens a file and gives its size in bytes. The kind is asked before opening, since opening a pipe
 /// would wait for its other end.
 pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), CheckpointError> {
+    if !exists(path)? {
+        return Err(io_error(path, io::ErrorKind::NotFound.into()));
+    }
     let kind = fs::metadata(path).map_err(|source| io_error(path, source))?;
     if !kind.is_file() {
-        return Err(CheckpointError::NotAFile { path: path.to_owned() });
+        let kind = if kind.is_dir() { "a directory" } else { "a pipe or a device" };
+        return Err(CheckpointError::NotAFile { path: path.to_owned(), kind });
     }
     let file = File::open(path).map_err(|source| io_error(path, source))?;
     let len = file.metadata().map_err(|source| io_error(path, source))?.len();
@@ -252,19 +256,23 @@ fn require_dir(dir: &Path) -> Result<(), CheckpointError> {
     if kind.is_dir() { Ok(()) } else { Err(CheckpointError::NotADirectory { path: dir.to_owned() }) }
 }
 
-/// Whether something is there; a link to nothing is not.
+/// Whether something is there. A link to nothing is an error: what it stood for was meant to be there.
 fn exists(path: &Path) -> Result<bool, CheckpointError> {
-    path.try_exists().map_err(|source| io_error(path, source))
+    let exists = path.try_exists().map_err(|source| io_error(path, source))?;
+    match fs::read_link(path) {
+        Ok(target) if !exists => Err(CheckpointError::BrokenLink { path: path.to_owned(), target }),
+        Ok(_) | Err(_) => Ok(exists),
+    }
 }
 
 /// Files that look like weights of another form, or like shards without an index.
 fn weights_in_other_forms(dir: &Path) -> Result<Vec<String>, CheckpointError> {
-    const ENDINGS: [&str; 6] = [".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt"];
+    let endings = [&[".safetensors"], UNFINISHED, &[".gguf", ".ggml"], PICKLED, OTHER_FORMS].concat();
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(|source| io_error(dir, source))? {
         let name = entry.map_err(|source| io_error(dir, source))?.file_name();
         let name = name.to_string_lossy();
-        if let Some(rank) = ENDINGS.iter().position(|ending| name.ends_with(ending)) {
+        if let Some(rank) = endings.iter().position(|ending| name.ends_with(ending)) {
             found.push((rank, name.into_owned()));
         }
     }

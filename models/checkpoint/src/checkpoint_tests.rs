@@ -82,10 +82,11 @@ fn chooses_between_index_and_single_file() {
     write(dir, "2.safetensors", &[("b", 1)]);
     let message = refusal(dir);
     assert!(message.contains("not there: 1.safetensors, 3.safetensors; download"), "{message}");
-    write(dir, SINGLE_FILE, &[("z", 1)]);
-    assert!(Checkpoint::open(dir).unwrap().tensor("z").is_some());
     write(dir, "1.safetensors", &[("a", 1), ("not_in_the_index", 1)]);
     write(dir, "3.safetensors", &[("c", 1)]);
+    write(dir, SINGLE_FILE, &[("z", 1)]);
+    assert_eq!(Vec::from_iter(Checkpoint::open(dir).unwrap().tensors().keys()), ["z"]);
+    fs::remove_file(dir.join(SINGLE_FILE)).unwrap();
     let checkpoint = Checkpoint::open(dir).unwrap();
     assert_eq!(Vec::from_iter(checkpoint.tensors().keys()), ["a", "b", "c", "not_in_the_index"]);
 }
@@ -132,7 +133,8 @@ fn follows_links_as_the_hub_cache_makes_them() {
     let checkpoint = Checkpoint::open(&snapshot).unwrap();
     assert_eq!(checkpoint.path(FileId(0)).unwrap(), link);
     fs::remove_file(dir.path().join("blob")).unwrap();
-    assert!(refusal(&snapshot).contains("holds no weights"));
+    let message = refusal(&snapshot);
+    assert!(message.contains("a link to ../blob, which is not there"), "{message}");
 }
 
 #[test]
@@ -145,15 +147,20 @@ fn explains_what_is_there_instead() {
     assert!(refusal(dir).contains("found pytorch_model.bin: pickled weights"));
     fs::write(dir.join("q4.gguf"), b"GGUF").unwrap();
     assert!(refusal(dir).contains("found q4.gguf, pytorch_model.bin: GGUF is not read"));
+    fs::write(dir.join("model.safetensors.incomplete"), b"").unwrap();
+    assert!(refusal(dir).contains("the download is not complete"));
     write(dir, "model-00001-of-00002.safetensors", &[("a", 1)]);
-    assert!(refusal(dir).contains("the index is missing"));
+    assert!(refusal(dir).contains("if it holds the whole model, rename it"));
+    write(dir, "model-00002-of-00002.safetensors", &[("b", 1)]);
+    assert!(refusal(dir).contains("nothing refers to: download model.safetensors.index.json"));
     let single = dir.join(SINGLE_FILE);
     fs::create_dir(&single).unwrap();
-    assert!(refusal(dir).contains("not a regular file"));
+    assert!(refusal(dir).contains("is a directory and not a file"));
     fs::remove_dir(&single).unwrap();
     fs::write(&single, b"").unwrap();
     assert!(refusal(dir).contains("the file is empty"));
     assert!(refusal(&single).contains("is not a directory"));
+    fs::remove_file(&single).unwrap();
     fs::write(dir.join(INDEX_FILE), b"{").unwrap();
     assert!(refusal(dir).contains("model.safetensors.index.json: bad index"));
 }

@@ -24,10 +24,20 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A weight file or index is a directory, a device or a pipe.
-    #[error("{} is not a regular file", path.display())]
+    #[error("{} is {kind} and not a file", path.display())]
     NotAFile {
         /// What was found.
         path: PathBuf,
+        /// What it is, with its article.
+        kind: &'static str,
+    },
+    /// A weight file or index is a link to something that is not there.
+    #[error("{} is a link to {}, which is not there: download it again", path.display(), target.display())]
+    BrokenLink {
+        /// The link.
+        path: PathBuf,
+        /// What it leads to.
+        target: PathBuf,
     },
     /// Neither a weight file nor an index.
     #[error(
@@ -65,7 +75,10 @@ pub enum CheckpointError {
         missing: Vec<String>,
     },
     /// Tensors that the index places in a shard are not in it.
-    #[error("{} lists tensors that their shards do not hold: {}", index.display(), Listed(missing))]
+    #[error(
+        "{} lists tensors that their shards do not hold: {}; download the index and its shards again",
+        index.display(), Listed(missing)
+    )]
     MissingTensors {
         /// The index.
         index: PathBuf,
@@ -73,7 +86,10 @@ pub enum CheckpointError {
         missing: Vec<String>,
     },
     /// Two files hold a tensor of the same name, and it is not clear which is meant.
-    #[error("tensor `{tensor}` is in both {first} and {second} of {}", dir.display())]
+    #[error(
+        "tensor `{tensor}` is in both {first} and {second} of {}: one of them does not belong there",
+        dir.display()
+    )]
     DuplicateTensor {
         /// The directory.
         dir: PathBuf,
@@ -117,7 +133,7 @@ pub enum HeaderError {
     #[error("the file is empty: download it again")]
     Empty,
     /// Too short for the length of the header.
-    #[error("the file has {file_len} bytes, too few for a safetensors header")]
+    #[error("the file has {file_len} bytes, too few for a safetensors header: download it again")]
     TooShort {
         /// Size in bytes.
         file_len: u64,
@@ -125,6 +141,14 @@ pub enum HeaderError {
     /// The beginning is that of another kind of file.
     #[error("not a safetensors file but {0}")]
     OtherFormat(&'static str),
+    /// The length of the header is 0.
+    #[error(
+        "the file begins with a header of 0 bytes, as one that was never written whole: download it again"
+    )]
+    NoHeader,
+    /// The header does not begin as a JSON object.
+    #[error("the header does not begin with `{{`: not a safetensors file, or damaged")]
+    NotAnObject,
     /// The header is longer than [`MAX_HEADER_BYTES`](crate::MAX_HEADER_BYTES).
     #[error("the header would have {bytes} bytes, the limit is {limit}: not a safetensors file, or damaged")]
     TooLarge {
@@ -142,8 +166,8 @@ pub enum HeaderError {
         file_len: u64,
     },
     /// The header is not the JSON that it must be.
-    #[error("bad header: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("bad header: {}", Placed(.0))]
+    Json(#[source] serde_json::Error),
     /// Two tensors of one name.
     #[error("the header lists tensor `{tensor}` twice")]
     DuplicateTensor {
@@ -175,7 +199,7 @@ pub enum HeaderError {
         limit: usize,
     },
     /// The size of a tensor does not fit in 64 bits, or is no whole number of bytes.
-    #[error("tensor `{tensor}` {dtype}{shape:?} has no size in bytes")]
+    #[error("tensor `{tensor}` {dtype}{shape:?} has no size in whole bytes that fits in 64 bits")]
     Unsizable {
         /// Name of the tensor.
         tensor: String,
@@ -227,12 +251,15 @@ pub enum IndexError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A Git LFS pointer in its place.
-    #[error("this is a Git LFS pointer, not the file: run `git lfs pull`")]
-    LfsPointer,
     /// Not the JSON that it must be.
     #[error("bad index: {0}")]
     Json(#[from] serde_json::Error),
+    /// No bytes but white space.
+    #[error("the file is empty: download it again")]
+    Blank,
+    /// The beginning is that of another kind of file.
+    #[error("not an index but {0}")]
+    OtherFormat(&'static str),
     /// It lists no tensor.
     #[error("`weight_map` is empty")]
     Empty,
@@ -246,6 +273,21 @@ pub enum IndexError {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+/// A complaint of the JSON reader about a header, whose place is counted in bytes: it has no lines that anybody sees.
+struct Placed<'a>(&'a serde_json::Error);
+
+impl fmt::Display for Placed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Placed(error) = self;
+        let text = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        match text.strip_suffix(&place) {
+            Some(problem) if error.line() == 1 => write!(f, "{problem} at byte {}", error.column()),
+            Some(_) | None => f.write_str(&text),
+        }
+    }
 }
 
 /// How many names an error prints before it only counts.
@@ -273,12 +315,29 @@ impl fmt::Display for NoWeights<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.0.first() else { return Ok(()) };
         write!(f, "; found {}", Listed(self.0))?;
-        if first.ends_with(".safetensors") {
-            f.write_str(", which nothing refers to: the index is missing")
-        } else if first.ends_with(".gguf") {
-            f.write_str(": GGUF is not read")
+        let ends = |endings: &[&str]| endings.iter().any(|ending| first.ends_with(ending));
+        let shards = self.0.iter().filter(|name| name.ends_with(".safetensors")).count();
+        f.write_str(if first.starts_with("adapter_") {
+            ": an adapter, merge it into its model first"
+        } else if shards == 1 {
+            ": if it holds the whole model, rename it to model.safetensors"
+        } else if shards > 1 {
+            ", which nothing refers to: download model.safetensors.index.json"
+        } else if ends(UNFINISHED) {
+            ": the download is not complete"
+        } else if ends(&[".gguf", ".ggml"]) {
+            ": GGUF is not read, take the model's release in safetensors"
+        } else if ends(PICKLED) {
+            ": pickled weights can run code and are not read, convert them to safetensors"
         } else {
-            f.write_str(": pickled weights can run code and are not read, convert them to safetensors")
-        }
+            ", which is not read: convert it to safetensors"
+        })
     }
 }
+
+/// Endings of files that hold weights in other forms.
+pub(crate) const OTHER_FORMS: &[&str] = &[".h5", ".msgpack", ".onnx", ".npz"];
+/// Endings of files that hold pickles.
+pub(crate) const PICKLED: &[&str] = &[".bin", ".pt", ".pth", ".ckpt"];
+/// Endings of files that are not all there yet.
+pub(crate) const UNFINISHED: &[&str] = &[".incomplete", ".part", ".crdownload", ".aria2"];

@@ -6,13 +6,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+use safetensors::Dtype;
 use safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::{self, IntoDeserializer, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::dtype::DType;
 use crate::error::HeaderError;
+use crate::other_format::other_format;
 
 /// Longest header that is accepted, in bytes. The same limit as the reference implementation's.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -65,9 +67,9 @@ impl Header {
         let json =
             json.ok_or(HeaderError::BeyondFile { bytes: header_bytes, file_len: start.len() as u64 })?;
         if json.first() != Some(&b'{') {
-            return Err(HeaderError::Json(de::Error::custom("the header does not begin with `{`")));
+            return Err(HeaderError::NotAnObject);
         }
-        let RawHeader { metadata, mut tensors } = serde_json::from_slice(json)?;
+        let RawHeader { metadata, mut tensors } = serde_json::from_slice(json).map_err(HeaderError::Json)?;
         refuse_duplicates(&tensors)?;
         for (name, info) in &tensors {
             check_size(name, info)?;
@@ -75,6 +77,7 @@ impl Header {
         tensors.sort_by_key(|(_, info)| info.data_offsets);
         let layout = Metadata::new(None, tensors).map_err(|error| match error {
             SafeTensorError::InvalidOffset(tensor) => HeaderError::Layout { tensor },
+            // Of the other rules of the reference implementation, all were checked before.
             other => HeaderError::Json(de::Error::custom(other)),
         })?;
         let expected = data_start.checked_add(layout.data_len() as u64);
@@ -181,7 +184,7 @@ impl HeaderBuilder {
     /// Errors: a header longer than [`MAX_HEADER_BYTES`], a file longer than 2^64 bytes.
     pub fn finish(&self) -> Result<HeaderBytes, HeaderError> {
         let mut bytes = vec![0; PREFIX_BYTES as usize];
-        serde_json::to_writer(&mut bytes, self)?;
+        serde_json::to_writer(&mut bytes, self).map_err(HeaderError::Json)?;
         bytes.resize(bytes.len().next_multiple_of(PREFIX_BYTES as usize), b' ');
         let data_start = bytes.len() as u64;
         let header_bytes = data_start - PREFIX_BYTES;
@@ -219,29 +222,17 @@ pub(crate) fn header_length(start: &[u8], file_len: u64) -> Result<u64, HeaderEr
         return Err(HeaderError::TooShort { file_len });
     };
     let bytes = u64::from_le_bytes(*prefix);
-    if bytes > MAX_HEADER_BYTES {
-        let other = OTHER_FORMATS.iter().find(|(magic, _)| prefix.starts_with(magic));
-        return Err(match other {
-            Some((_, name)) => HeaderError::OtherFormat(name),
-            None => HeaderError::TooLarge { bytes, limit: MAX_HEADER_BYTES },
-        });
-    }
-    if file_len - PREFIX_BYTES < bytes {
-        return Err(HeaderError::BeyondFile { bytes, file_len });
-    }
-    Ok(bytes)
+    let refusal = if bytes > MAX_HEADER_BYTES {
+        HeaderError::TooLarge { bytes, limit: MAX_HEADER_BYTES }
+    } else if file_len - PREFIX_BYTES < bytes {
+        HeaderError::BeyondFile { bytes, file_len }
+    } else if bytes == 0 {
+        HeaderError::NoHeader
+    } else {
+        return Ok(bytes);
+    };
+    Err(other_format(prefix).map_or(refusal, HeaderError::OtherFormat))
 }
-
-/// How files begin that are found in place of safetensors files. Some of these bytes also begin a small
-/// length, so they are looked at only when the length is past the limit.
-const OTHER_FORMATS: [(&[u8], &str); 6] = [
-    (b"version ", "a Git LFS pointer: run `git lfs pull` to get the weights"),
-    (b"PK\x03\x04", "a pickled PyTorch file, which can run code and is not read: convert it to safetensors"),
-    (b"\x80\x02", "a pickled PyTorch file, which can run code and is not read: convert it to safetensors"),
-    (b"GGUF", "a GGUF file"),
-    (b"\x89HDF\r\n", "an HDF5 file"),
-    (b"<", "a web page, perhaps an error in place of the download"),
-];
 
 /// The header as it is written, before any check.
 struct RawHeader {
@@ -279,12 +270,33 @@ impl<'de> Visitor<'de> for RawHeaderVisitor {
             if tensors.len() == MAX_TENSORS {
                 return Err(de::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
             }
-            let info: TensorInfo = map
-                .next_value()
+            let info = map
+                .next_value::<RawTensor>()
+                .and_then(RawTensor::info)
                 .map_err(|error| de::Error::custom(format_args!("tensor `{name}`: {error}")))?;
             tensors.push((name, info));
         }
         Ok(RawHeader { metadata: metadata.unwrap_or_default(), tensors })
+    }
+}
+
+/// An entry of the header as it is written. Fields that newer writers may add are passed over.
+#[derive(Deserialize)]
+#[serde(expecting = "an object with `dtype`, `shape` and `data_offsets`")]
+struct RawTensor {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+impl RawTensor {
+    fn info<E: de::Error>(self) -> Result<TensorInfo, E> {
+        let RawTensor { dtype, shape, data_offsets } = self;
+        let known = Dtype::deserialize(dtype.as_str().into_deserializer());
+        let dtype = known.map_err(|_: de::value::Error| {
+            E::custom(format_args!("unknown type `{dtype}`; types are spelt as in `F32` and `BF16`"))
+        })?;
+        Ok(TensorInfo { dtype, shape, data_offsets })
     }
 }
 
@@ -320,7 +332,7 @@ fn check_size(name: &str, info: &TensorInfo) -> Result<(), HeaderError> {
 }
 
 /// Bytes of a packed tensor; `None` if they overflow or the last byte is not full.
-fn size_in_bytes(dtype: safetensors::Dtype, shape: impl IntoIterator<Item = u64>) -> Option<u64> {
+fn size_in_bytes(dtype: Dtype, shape: impl IntoIterator<Item = u64>) -> Option<u64> {
     let elements = shape.into_iter().try_fold(1u64, u64::checked_mul)?;
     let bits = elements.checked_mul(dtype.bitsize() as u64)?;
     bits.is_multiple_of(8).then_some(bits / 8)

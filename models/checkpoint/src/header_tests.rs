@@ -44,14 +44,14 @@ fn knows_types_that_nothing_computes_with() {
 #[test]
 fn names_the_broken_rule_and_the_tensor() {
     let cases: [(&str, u64, &str); 18] = [
-        ("", 0, "does not begin with `{`"),
+        ("", 0, "a header of 0 bytes"),
         (" {}", 0, "does not begin with `{`"),
         ("[]", 0, "does not begin with `{`"),
         ("{", 0, "EOF"),
         ("{}x", 0, "trailing"),
         ("{}", 1, "describes a file of 10 bytes, but it has 11"),
         (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 3, "describes a file of"),
-        (r#"{"a":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}}"#, 4, "tensor `a`: unknown variant `F7`"),
+        (r#"{"a":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}}"#, 4, "tensor `a`: unknown type `F7`"),
         (r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4, "tensor `a`: invalid value"),
         (
             r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
@@ -59,16 +59,16 @@ fn names_the_broken_rule_and_the_tensor() {
             "F32[2] takes 8 bytes, but its range is 0..4",
         ),
         (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, 4, "its range is 4..0"),
-        (r#"{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}"#, 2, "has no size in bytes"),
+        (r#"{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}"#, 2, "has no size in whole bytes"),
         (
             r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"#,
             0,
-            "has no size in bytes",
+            "has no size in whole bytes",
         ),
         (
             r#"{"a":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,18446744073709551615]}}"#,
             0,
-            "no size in bytes",
+            "no size in whole bytes",
         ),
         (r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#, 2, "`a` does not start where"),
         (

@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::IndexError;
 use crate::header::MAX_TENSORS;
+use crate::other_format::other_format;
 
 /// Largest index that is read, in bytes; that of a model with 671B parameters has 9 MB.
 pub(crate) const MAX_INDEX_BYTES: u64 = 256 << 20;
@@ -23,10 +24,17 @@ pub(crate) struct ShardIndex {
 impl ShardIndex {
     /// Reads an index from its JSON.
     pub(crate) fn parse(json: &[u8]) -> Result<ShardIndex, IndexError> {
-        if json.starts_with(b"version https://git-lfs") {
-            return Err(IndexError::LfsPointer);
+        if json.iter().all(u8::is_ascii_whitespace) {
+            return Err(IndexError::Blank);
         }
-        let RawIndex { weight_map: WeightMap(weight_map) } = serde_json::from_slice(json)?;
+        let RawIndex { weight_map: WeightMap(weight_map) } =
+            serde_json::from_slice(json).map_err(|error| {
+                let start = &json[..json.len().min(64)];
+                // A JSON object is an index, though a bad one.
+                let is_object = start.trim_ascii_start().starts_with(b"{");
+                let other = if is_object { None } else { other_format(start) };
+                other.map_or(IndexError::Json(error), IndexError::OtherFormat)
+            })?;
         if weight_map.is_empty() {
             return Err(IndexError::Empty);
         }
@@ -61,6 +69,7 @@ pub(crate) fn inside(name: &str) -> Result<(), &'static str> {
 
 /// The file's own form; other keys (`metadata`) say nothing that the headers do not.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `weight_map`")]
 struct RawIndex {
     weight_map: WeightMap,
 }
@@ -126,10 +135,11 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_index() {
-        assert!(refusal("").contains("EOF"));
+        assert!(refusal("").contains("is empty"));
         assert!(refusal("[]").contains("line 1"));
         assert!(refusal("{}").contains("weight_map"));
-        assert!(refusal(r#"{"weight_map":{}}"#).contains("empty"));
+        assert!(refusal(r#"{"weight_map":{}}"#).contains("`weight_map` is empty"));
+        assert!(refusal("<html></html>").contains("web page"));
         assert!(refusal(r#"{"weight_map":{"a":1}}"#).contains("expected a string"));
         assert!(refusal(r#"{"weight_map":{"a":"x","a":"y"}}"#).contains("`a` is listed twice"));
         assert!(refusal("version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));

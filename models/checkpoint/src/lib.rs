@@ -14,6 +14,7 @@ mod error;
 mod header;
 mod index;
 mod mapped;
+mod other_format;
 
 pub use checkpoint::{Checkpoint, FileId, FileRecord, TensorInfo};
 pub use dtype::DType;
