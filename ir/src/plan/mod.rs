@@ -4,6 +4,7 @@
 //! when the sizes of a step differ from the last one's. [`container`] reads and writes `plan.bin`; [`validate`] holds
 //! for every plan that is run, whoever wrote it.
 
+mod bounds;
 pub mod container;
 mod print;
 mod validate;

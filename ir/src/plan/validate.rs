@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::bounds::check_bounds;
 use super::{Condition, Function, Launch, Listing, Operand, Place, Plan, Recipe, Variant, WeightParam};
 use crate::graph::{CacheRef, Leaf, Sink};
 use crate::kernels;
@@ -9,10 +10,8 @@ use crate::ops::{Effect, TypeError};
 use crate::view::ViewLayout;
 use crate::{DType, Dim, SymbolTable, TensorType, step};
 
-/// Most sizes along a view's axes, launches of a function and the like; far above any real plan.
+/// Most axes of a view; far above any real plan.
 const MAX_AXES: usize = 8;
-/// Most calls of a step times launches of a function.
-const MAX_LAUNCHES: u64 = 1 << 21;
 
 /// What is wrong with a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +31,7 @@ pub struct PlanError {
 ///
 /// Errors: the first thing that is wrong, with its place.
 pub fn validate(plan: &Plan) -> Result<(), PlanError> {
+    check_bounds(plan)?;
     let mut symbols = SymbolTable::default();
     let mut names = HashSet::new();
     for (name, info) in &plan.symbols {
@@ -61,7 +61,7 @@ pub fn validate(plan: &Plan) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn check(
+pub(super) fn check(
     holds: bool,
     field: impl FnOnce() -> String,
     problem: impl FnOnce() -> String,
@@ -173,7 +173,6 @@ impl Validator<'_> {
         for function in &variant.functions {
             self.function(&format!("{field}.{}", function.name), function)?;
         }
-        let mut launches = 0u64;
         for (index, (function, layers)) in variant.calls.iter().enumerate() {
             let field = || format!("{field}.calls[{index}]");
             let called = variant.functions.get(*function as usize);
@@ -181,9 +180,6 @@ impl Validator<'_> {
                 return check(false, field, || format!("function {function} does not exist"));
             };
             check(layers.start <= layers.end, field, || "layers run backwards".into())?;
-            let count = u64::from(layers.end - layers.start);
-            launches = launches.saturating_add(count.saturating_mul(called.launches.len().max(1) as u64));
-            check(launches <= MAX_LAUNCHES, field, || "a step would have too many launches".into())?;
             for cache in &called.caches {
                 let group = self.plan.caches.iter().find(|group| group.name == cache.group);
                 let held = group.is_some_and(|group| group.first_without(layers).is_none());

@@ -17,6 +17,11 @@ use crate::error::RuntimeError;
 
 /// Most problems that an error lists.
 const MAX_PROBLEMS: usize = 8;
+/// Most bytes that recipes make on their way, for each byte of the checkpoint. Four bits become 32 at most, in a few
+/// ops each.
+const MAX_AMPLIFICATION: u64 = 64;
+/// Bytes that they may make in any case: tables of frequencies come from nothing.
+const FREE_BYTES: u64 = 64 << 20;
 
 /// How far the loading of weights has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,7 @@ impl WeightStore {
         if let Some(files) = &files {
             check_tensors(files, recipes, &instances)?;
         }
+        check_amount(plan, &instances, files.as_deref().map_or(0, file_bytes))?;
         let tensors = make_all(files.as_deref(), recipes, &instances, options)?;
         Ok(WeightStore { tensors, positions, _files: files })
     }
@@ -134,6 +140,29 @@ fn open(plan: &Plan, options: &WeightOptions<'_>) -> Result<Arc<MappedCheckpoint
         Some(given) => Ok(Arc::clone(given)),
         None => Ok(Arc::new(MappedCheckpoint::new(checkpoint.clone())?)),
     }
+}
+
+fn file_bytes(files: &MappedCheckpoint) -> u64 {
+    files.checkpoint().files().iter().map(|file| file.len).fold(0, u64::saturating_add)
+}
+
+/// Refuses recipes that make much more of a checkpoint than it holds, be it at once or again and again.
+fn check_amount(plan: &Plan, instances: &[(u32, i64)], file_bytes: u64) -> Result<(), RuntimeError> {
+    let bytes = |ty: &TensorType| ty.bytes().as_const().and_then(|bytes| u64::try_from(bytes).ok());
+    let recipe_bytes = |recipe: &Recipe| {
+        let results = recipe.body.nodes().flat_map(|(_, node)| &node.results);
+        results.fold(0u64, |sum, result| sum.saturating_add(bytes(&result.ty).unwrap_or(u64::MAX)))
+    };
+    let of_recipes: Vec<u64> = plan.weights.recipes.iter().map(recipe_bytes).collect();
+    let made =
+        instances.iter().fold(0u64, |sum, (recipe, _)| sum.saturating_add(of_recipes[*recipe as usize]));
+    let most = file_bytes.saturating_mul(MAX_AMPLIFICATION).saturating_add(FREE_BYTES);
+    if made <= most {
+        return Ok(());
+    }
+    let problem =
+        format!("the plan's recipes make {made} bytes out of {file_bytes}, which no real plan does");
+    Err(RuntimeError::Weights { path: PathBuf::from(&plan.weights.dir), problem })
 }
 
 /// The directory asked for; else the plan's, in the current directory or beside the plan.

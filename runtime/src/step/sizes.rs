@@ -161,7 +161,7 @@ impl Sizes {
         })?;
         self.slots.clear();
         self.slots.extend(slots.iter().filter(|slot| **slot >= 0));
-        within(&name("slot_mapping"), &self.slots, pages * i64::from(group.block_size))?;
+        within(&name("slot_mapping"), &self.slots, pages.saturating_mul(i64::from(group.block_size)))?;
         // Two tokens in one slot would be written by two threads at once.
         self.slots.sort_unstable();
         match self.slots.windows(2).find(|pair| pair[0] == pair[1]) {
