@@ -1,9 +1,21 @@
 use std::borrow::Cow;
 
+/// Methods of Python's `dict` that a template can name. In jinja2 `x.items` is the method even where there is a key
+/// `items`, and `x['items']` is the method where there is none: JSON schemas have such keys, and templates ask
+/// for them. The engine sees keys alone, so the lookup is rewritten to a call that [`methods`](super::methods)
+/// answers.
+pub(super) const DICT_METHODS: [&str; 5] = ["items", "keys", "values", "get", "copy"];
+/// Begins the name of the call that `x.items` becomes.
+pub(super) const ATTRIBUTE: &str = "__attribute_";
+/// Begins the name of the call that `x['items']` becomes.
+pub(super) const ITEM: &str = "__item_";
+
 /// Rewrites a template of jinja2 and transformers where the engine reads it otherwise:
 ///
 /// - `{% generation %}` blocks, with which transformers marks what the assistant says for training, become
 ///   `{% with %}` blocks: they render their body in a scope of their own and do nothing else;
+/// - what names a method of Python's `dict` without calling it (`schema['items']`, `schema.items`) becomes a call
+///   that looks it up as Python does, see [`DICT_METHODS`];
 /// - `{% raw %}` keeps the line end behind it, which `trim_blocks` would take;
 /// - line ends are `\n`.
 ///
@@ -36,7 +48,14 @@ pub(super) fn for_engine(template: &str) -> String {
             Some("generation") => out.push_str(&tag.replacen("generation", "with", 1)),
             Some("endgeneration") => out.push_str(&tag.replacen("endgeneration", "endwith", 1)),
             Some("raw") => out.push_str(&keeping_line_end(tag)),
-            _ => out.push_str(tag),
+            Some("set") => {
+                // What is assigned to stays as it is.
+                let value = tag.find('=').unwrap_or(tag.len());
+                out.push_str(&tag[..value]);
+                push_with_lookups(&tag[value..], &mut out);
+            }
+            _ if tag.starts_with("{#") => out.push_str(tag),
+            _ => push_with_lookups(tag, &mut out),
         }
         rest = after;
     }
@@ -62,6 +81,72 @@ fn keeping_line_end(block: &str) -> String {
         Some(end) if !block[..end].ends_with(['-', '+']) => format!("{}+{}", &block[..end], &block[end..]),
         _ => block.to_owned(),
     }
+}
+
+/// Appends the inside of a tag with lookups of [`DICT_METHODS`] made calls.
+fn push_with_lookups(code: &str, out: &mut String) {
+    let bytes = code.as_bytes();
+    let (mut done, mut at) = (0, 0);
+    while at < bytes.len() {
+        let lookup = match bytes[at] {
+            b'.' if follows_operand(&code[..at]) => attribute(&code[at..]).map(|found| (ATTRIBUTE, found)),
+            b'[' if follows_operand(&code[..at]) => item(&code[at..]).map(|found| (ITEM, found)),
+            b'"' | b'\'' => {
+                at = string_end(bytes, at).unwrap_or(bytes.len());
+                continue;
+            }
+            _ => None,
+        };
+        if let Some((prefix, (name, length))) = lookup {
+            out.push_str(&code[done..at]);
+            out.extend([".", prefix, name, "()"]);
+            // Lines keep their numbers.
+            out.extend(code[at..at + length].matches('\n'));
+            at += length;
+            done = at;
+        } else {
+            at += 1;
+        }
+    }
+    out.push_str(&code[done..]);
+}
+
+/// Whether what comes next is looked up in a value, and does not begin one.
+fn follows_operand(code: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let word = &code[code.trim_end_matches(is_word).len()..];
+    match word {
+        "" => code.ends_with([')', ']', '}', '"', '\'']),
+        "in" | "is" | "if" | "elif" | "else" | "not" | "and" | "or" => false,
+        word => !word.starts_with(|c: char| c.is_ascii_digit()),
+    }
+}
+
+/// The name and length of `.items` that is not called.
+fn attribute(code: &str) -> Option<(&'static str, usize)> {
+    let name = DICT_METHODS.into_iter().find(|name| code[1..].starts_with(name))?;
+    let after = &code[1 + name.len()..];
+    let is_longer = after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    (!is_longer && !after.trim_start().starts_with('(')).then_some((name, 1 + name.len()))
+}
+
+/// The name and length of `['items']`.
+fn item(code: &str) -> Option<(&'static str, usize)> {
+    let inside = code[1..].trim_start();
+    let quote = inside.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let name = DICT_METHODS.into_iter().find(|name| inside[1..].starts_with(name))?;
+    let after = inside[1 + name.len()..].strip_prefix(quote)?.trim_start().strip_prefix(']')?;
+    Some((name, code.len() - after.len()))
+}
+
+/// The end of the string that begins at `at`.
+fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let quote = bytes[at];
+    at += 1;
+    while *bytes.get(at)? != quote {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    Some(at + 1)
 }
 
 /// The end of a statement tag; of a raw block, the end of its closing tag.
@@ -90,11 +175,9 @@ fn expression_end(tag: &str, close: &str) -> Option<usize> {
             return Some(at + close.len());
         }
         match bytes[at] {
-            quote @ (b'"' | b'\'') => {
-                at += 1;
-                while *bytes.get(at)? != quote {
-                    at += if bytes[at] == b'\\' { 2 } else { 1 };
-                }
+            b'"' | b'\'' => {
+                at = string_end(bytes, at)?;
+                continue;
             }
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
@@ -127,6 +210,25 @@ mod tests {
         check("{% generation_prompt %}", "{% generation_prompt %}");
         check("a\r\nb\rc", "a\nb\nc");
         check("你{%\n generation\n%}好", "你{%\n with\n%}好");
+    }
+
+    #[test]
+    fn lookups_of_dict_methods_are_calls() {
+        check("{{ a['items']['type'] }}", "{{ a.__item_items()['type'] }}");
+        check("{{ a.b[ \"keys\" ].items }}", "{{ a.b.__item_keys().__attribute_items() }}");
+        check("{{ f(x).get is defined }}", "{{ f(x).__attribute_get() is defined }}");
+        check("{% if x\n.values == 'a' %}", "{% if x\n.values == 'a' %}");
+        check("{% if x[\n'values'] %}", "{% if x.__item_values()\n %}");
+        for same in [
+            "{{ a.items() }}{{ a.items ()[0] }}{{ a | items }}{{ a.itemset }}{{ a['item'] }}",
+            "{{ 'a.items' }}{{ 'it\\'s a.items' }}",
+            "{% if x in ['items'] %}{% if x in['items'] %}{{ (['items'], ['get']) }}{{ [['items']] }}",
+            "{% set ns.items = 1 %}{% set items %}a.items{% endset %}{# a.items #}",
+            "a.items and a['items']{% raw %}{{ a.items }}{% endraw %}",
+        ] {
+            check(same, &same.replace("{% raw %}", "{% raw +%}"));
+        }
+        check("{% set ns.items = ns.items %}", "{% set ns.items = ns.__attribute_items() %}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, State, Value};
 
+use super::methods::split_lines;
 use super::python::{self, charge, check_depth, error};
 
 /// Adds the filters, tests and functions that differ from jinja2's in the engine, or that it lacks.
@@ -11,6 +12,7 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     });
     environment.add_filter("trim", trim);
     environment.add_filter("join", join);
+    environment.add_filter("indent", indent);
     environment.add_filter("default", default);
     environment.add_filter("d", default);
     environment.add_filter("wordcount", |state: &State, value: &Value| -> Result<usize, Error> {
@@ -20,7 +22,10 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     // Its output grows with the square of the depth of a value, and no template prints values so.
     environment.remove_filter("pprint");
     environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
-    environment.add_test("iterable", |value: &Value| value.is_undefined() || value.try_iter().is_ok());
+    environment.add_test("iterable", |value: &Value| {
+        // The engine takes none for an empty list here.
+        value.is_undefined() || (!value.is_none() && value.try_iter().is_ok())
+    });
     environment.add_test("sequence", |value: &Value| value.is_undefined() || value.len().is_some());
 }
 
@@ -197,8 +202,44 @@ fn trim(state: &State, value: &Value, chars: Option<&str>) -> Result<String, Err
     charge(state, text.len())?;
     Ok(match chars {
         Some(chars) => text.trim_matches(|c| chars.contains(c)).to_owned(),
-        None => text.trim_matches(python::is_space).to_owned(),
+        None => python::strip(&text).to_owned(),
     })
+}
+
+/// Indents every line but the first and blank ones, unless `first` and `blank` ask for them.
+fn indent(state: &State, text: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let args = args.into_values();
+    let (width, first, blank, options): (Option<Value>, Option<bool>, Option<bool>, Kwargs) = from_args(&args)?;
+    let text = text.as_str().ok_or_else(|| error("indent: expected a text"))?;
+    let width = width.or(options.get("width")?).unwrap_or_else(|| Value::from(4));
+    let first = first.or(options.get("first")?).unwrap_or(false);
+    let blank = blank.or(options.get("blank")?).unwrap_or(false);
+    options.assert_all_used()?;
+    let indention = match (width.as_str(), width.as_i64()) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some(width)) => {
+            let width = usize::try_from(width).unwrap_or(0);
+            charge(state, width)?;
+            " ".repeat(width)
+        }
+        (None, None) => return Err(error("indent: the width is a number or a text")),
+    };
+    // As in jinja2, a line end at the end begins a blank line, and all line ends become `\n`.
+    let text = format!("{text}\n");
+    let mut out = String::new();
+    for (index, line) in split_lines(&text, false).into_iter().enumerate() {
+        let start = out.len();
+        if index > 0 {
+            out.push('\n');
+        }
+        let is_indented = if index == 0 { first } else { blank || !line.is_empty() };
+        if is_indented {
+            out.push_str(&indention);
+        }
+        out.push_str(line);
+        charge(state, out.len() - start)?;
+    }
+    Ok(out)
 }
 
 /// Joins the texts of items, or of an attribute of each.

@@ -1,6 +1,10 @@
-use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, from_args};
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
+use super::dialect::{ATTRIBUTE, DICT_METHODS, ITEM};
 use super::python::{self, charge, error};
 
 /// Calls a method of Python's `str`, `dict` or `list`: those that the engine's Python support lacks or does
@@ -10,6 +14,11 @@ pub(super) fn call(state: &mut State, value: &Value, method: &str, args: &[Value
     // Each method reads its object and arguments once.
     let bytes: usize = args.iter().chain([value]).map(size).sum();
     charge(state, bytes)?;
+    for (prefix, is_attribute) in [(ATTRIBUTE, true), (ITEM, false)] {
+        if let Some(name) = method.strip_prefix(prefix).and_then(dict_method) {
+            return look_up(value, name, is_attribute);
+        }
+    }
     if let Some(text) = value.as_str()
         && let Some(result) = str_method(state, text, method, args)?
     {
@@ -36,6 +45,45 @@ pub(super) fn call(state: &mut State, value: &Value, method: &str, args: &[Value
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }
 
+fn dict_method(name: &str) -> Option<&'static str> {
+    DICT_METHODS.into_iter().find(|other| *other == name)
+}
+
+/// `value.name` or `value['name']`, where `name` is that of a method of `dict`.
+fn look_up(value: &Value, name: &'static str, is_attribute: bool) -> Result<Value, Error> {
+    let object = value.as_object().filter(|_| value.kind() == ValueKind::Map);
+    // A namespace has no methods.
+    let is_dict = object.is_some_and(|object| !object.type_name().ends_with("Namespace"));
+    let found = if is_dict && is_attribute { Value::UNDEFINED } else { value.get_attr(name)? };
+    // Between a key that is missing and one that is undefined there is no difference that Python knows.
+    Ok(if is_dict && found.is_undefined() {
+        Value::from_object(DictMethod { dict: value.clone(), name })
+    } else {
+        found
+    })
+}
+
+/// A method of a dict that was named and not called.
+#[derive(Debug)]
+struct DictMethod {
+    dict: Value,
+    name: &'static str,
+}
+
+impl Object for DictMethod {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn call(self: &Arc<Self>, state: &mut State, args: &[Value]) -> Result<Value, Error> {
+        self.dict.call_method(state, self.name, args)
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<built-in method {} of dict object>", self.name)
+    }
+}
+
 /// What reading a value costs, roughly, in bytes.
 fn size(value: &Value) -> usize {
     match value.as_str() {
@@ -60,7 +108,9 @@ fn str_method(state: &State, text: &str, method: &str, args: &[Value]) -> Result
         "splitlines" => {
             let (keep_ends, options): (Option<bool>, Kwargs) = from_args(args)?;
             let keep_ends = keep_ends.or(options.get("keepends")?).unwrap_or(false);
-            Ok(Some(split_lines(text, keep_ends)))
+            let lines = split_lines(text, keep_ends);
+            charge(state, lines.len().saturating_mul(32))?;
+            Ok(Some(lines.into_iter().map(Value::from).collect()))
         }
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
@@ -198,7 +248,7 @@ fn title(text: &str) -> String {
 }
 
 /// `str.splitlines`, which knows more line ends than `\n`.
-fn split_lines(text: &str, keep_ends: bool) -> Value {
+pub(super) fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
     let is_end = |c: char| {
         matches!(
             c,
@@ -213,13 +263,13 @@ fn split_lines(text: &str, keep_ends: bool) -> Value {
         } else {
             rest[at..].chars().next().map_or(1, char::len_utf8)
         };
-        lines.push(Value::from(&rest[..if keep_ends { at + width } else { at }]));
+        lines.push(&rest[..if keep_ends { at + width } else { at }]);
         rest = &rest[at + width..];
     }
     if !rest.is_empty() {
-        lines.push(rest.into());
+        lines.push(rest);
     }
-    lines.into()
+    lines
 }
 
 /// `str.zfill`, `ljust`, `rjust` and `center`.

@@ -1,3 +1,4 @@
+mod continuation;
 mod dialect;
 mod environment;
 mod filters;
@@ -14,6 +15,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
+use self::continuation::Continuation;
 use crate::files::{self, FileError};
 use crate::special::{self, SpecialTokens};
 
@@ -85,6 +87,9 @@ pub struct ChatInput {
     pub messages: Value,
     /// Whether the text ends with the header of the assistant's next message.
     pub add_generation_prompt: bool,
+    /// Whether the text ends where the content of the last message ends, so that the model continues it. Not
+    /// together with `add_generation_prompt`.
+    pub continue_final_message: bool,
     /// Tools the model may call: an array of JSON schemas.
     pub tools: Option<Value>,
     /// Documents to answer from: an array of objects with `title` and `text`.
@@ -102,6 +107,7 @@ impl ChatInput {
         Self {
             messages,
             add_generation_prompt: false,
+            continue_final_message: false,
             tools: None,
             documents: None,
             variables: Map::new(),
@@ -273,7 +279,7 @@ impl ChatTemplate {
     /// [`ChatError::NoDefault`] or [`ChatError::Thread`].
     pub fn render(&self, input: &ChatInput) -> Result<String, ChatError> {
         let name = self.template_name(input.tools.is_some())?.to_owned();
-        let context = self.context(input)?;
+        let (context, continuation) = self.context(input, &name)?;
         let now = input.now.unwrap_or_else(SystemTime::now);
         let fuel = self.limits.fuel.min(MAX_FUEL);
         let stack = usize::try_from(STACK_BYTES + fuel * STACK_BYTES_PER_FUEL).unwrap_or(usize::MAX);
@@ -308,7 +314,10 @@ impl ChatTemplate {
         if text.len() > self.limits.output_bytes {
             return Err(ChatError::Limit { what: "the size of the output" });
         }
-        Ok(text)
+        match continuation {
+            Some(continuation) => continuation.cut(text),
+            None => Ok(text),
+        }
     }
 
     fn template_name(&self, has_tools: bool) -> Result<&str, ChatError> {
@@ -317,8 +326,12 @@ impl ChatTemplate {
         name.map(String::as_str).ok_or_else(|| ChatError::NoDefault { names: self.inner.names.clone() })
     }
 
-    /// The variables of the template.
-    fn context(&self, input: &ChatInput) -> Result<Map<String, Value>, ChatError> {
+    /// The variables of the template `name`.
+    fn context(
+        &self,
+        input: &ChatInput,
+        name: &str,
+    ) -> Result<(Map<String, Value>, Option<Continuation>), ChatError> {
         let fail = |place: String, reason| Err(ChatError::Conversation { place, reason });
         let Some(messages) = input.messages.as_array() else {
             return fail("messages".into(), "expected an array of messages");
@@ -340,13 +353,22 @@ impl ChatTemplate {
                 return fail(name.into(), "expected an array of objects");
             }
         }
+        let mut continuation = None;
+        if input.continue_final_message {
+            if input.add_generation_prompt {
+                let reason = "does not go together with add_generation_prompt";
+                return fail("continue_final_message".into(), reason);
+            }
+            let template = self.inner.environment.get_template(name).map_err(chat_error)?;
+            continuation = Some(Continuation::mark(&mut conversation, template.source())?);
+        }
         let mut context = self.inner.special_tokens.clone();
         context.extend(input.variables.clone());
         context.insert("messages".into(), conversation.into());
         context.insert("tools".into(), input.tools.clone().unwrap_or_default());
         context.insert("documents".into(), input.documents.clone().unwrap_or_default());
         context.insert("add_generation_prompt".into(), input.add_generation_prompt.into());
-        Ok(context)
+        Ok((context, continuation))
     }
 }
 

@@ -167,6 +167,11 @@ fn is_printable(c: char) -> bool {
                 | '\u{F0000}'..='\u{10FFFF}'))
 }
 
+/// `str.strip`.
+pub(super) fn strip(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
 /// `str.isspace` of one character; Python counts four separators that Unicode's White_Space does not.
 pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1C}'..='\u{1F}')
