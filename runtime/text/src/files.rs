@@ -2,6 +2,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
 /// A file of a model repository that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -40,10 +43,28 @@ impl FileError {
 
 /// Reads a regular file of at most `limit_bytes` bytes.
 pub(crate) fn read(file: &Path, limit_bytes: u64) -> Result<Vec<u8>, FileError> {
+    read_optional(file, limit_bytes)?.ok_or_else(|| FileError::Read {
+        file: file.to_path_buf(),
+        source: std::io::ErrorKind::NotFound.into(),
+    })
+}
+
+/// As [`read`], but a file that does not exist is no error. A link to nothing is: it was meant to be there.
+pub(crate) fn read_optional(file: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
     let fail = |source| FileError::Read { file: file.to_path_buf(), source };
+    let kind = match std::fs::metadata(file) {
+        Ok(kind) => kind,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let Ok(target) = std::fs::read_link(file) else { return Ok(None) };
+            let problem = format!("a link to {}, which is not there: download it again", target.display());
+            return Err(FileError::invalid(file, problem));
+        }
+        Err(error) => return Err(fail(error)),
+    };
     // A pipe or a device would block or never end, so its type is asked before it is opened.
-    if !std::fs::metadata(file).map_err(fail)?.is_file() {
-        return Err(FileError::invalid(file, "not a regular file"));
+    if !kind.is_file() {
+        let kind = if kind.is_dir() { "a directory" } else { "a pipe or a device" };
+        return Err(FileError::invalid(file, format!("{kind} and not a file")));
     }
     let mut bytes = Vec::new();
     File::open(file)
@@ -52,24 +73,41 @@ pub(crate) fn read(file: &Path, limit_bytes: u64) -> Result<Vec<u8>, FileError> 
     if bytes.len() as u64 > limit_bytes {
         return Err(FileError::TooLarge { file: file.to_path_buf(), limit_bytes });
     }
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
-/// As [`read`], but a file that does not exist is no error.
-pub(crate) fn read_optional(file: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
-    match read(file, limit_bytes) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(FileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// A value out of the JSON in the bytes of `file`.
+pub(crate) fn json<T: DeserializeOwned>(file: &Path, bytes: &[u8]) -> Result<T, FileError> {
+    if let Some(other) = other_than_json(bytes) {
+        return Err(FileError::invalid(file, other));
     }
+    serde_json::from_slice(bytes).map_err(|error| FileError::invalid(file, error))
 }
 
 /// A JSON object out of the bytes of `file`.
-pub(crate) fn json_object(
-    file: &Path,
-    bytes: &[u8],
-) -> Result<serde_json::Map<String, serde_json::Value>, FileError> {
-    serde_json::from_slice(bytes).map_err(|error| FileError::invalid(file, error))
+pub(crate) fn json_object(file: &Path, bytes: &[u8]) -> Result<Map<String, Value>, FileError> {
+    match json(file, bytes)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(FileError::invalid(file, "expected a JSON object, `{...}`")),
+    }
+}
+
+/// What is often found in place of JSON, with what to do about it.
+fn other_than_json(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.trim_ascii_start();
+    if text.is_empty() {
+        Some("the file is empty: download it again")
+    } else if bytes.starts_with(b"\xef\xbb\xbf") {
+        Some("begins with a byte order mark: save it as UTF-8 without one")
+    } else if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        Some("is UTF-16: save it as UTF-8")
+    } else if text.starts_with(b"version https://git-lfs") {
+        Some("a Git LFS pointer, not the file: run `git lfs pull`")
+    } else if text.starts_with(b"<") {
+        Some("a web page, perhaps an error in place of the download: download it again")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +123,10 @@ mod tests {
         assert!(matches!(read(&path, 4), Err(FileError::TooLarge { limit_bytes: 4, .. })));
         assert!(matches!(read(dir.path(), 5), Err(FileError::Invalid { .. })));
         assert!(read_optional(&dir.path().join("none"), 5).unwrap().is_none());
-        assert!(json_object(&path, b"{\"a\":\n tru}").unwrap_err().to_string().contains("line 2"));
+        let complaint = |bytes: &[u8]| json_object(&path, bytes).unwrap_err().to_string();
+        assert!(complaint(b"{\"a\":\n tru}").contains("line 2"));
+        assert!(complaint(b"[]").contains("expected a JSON object"));
+        assert!(complaint(b"\n <!DOCTYPE html>").contains("web page"));
+        assert!(complaint(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
     }
 }

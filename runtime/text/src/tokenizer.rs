@@ -1,7 +1,10 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Map;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
 
@@ -115,10 +118,9 @@ impl Tokenizer {
         config_file: &Path,
         config: &Map<String, serde_json::Value>,
     ) -> Result<Self, TokenizerError> {
-        // What is no JSON at all makes decoders of the tokenizers crate panic, which `guarded` takes but the process's
-        // panic hook prints.
-        serde_json::from_slice::<serde::de::IgnoredAny>(tokenizer_json)
-            .map_err(|error| FileError::invalid(file, error))?;
+        if files::json::<Outline>(file, tokenizer_json)?.model.is_none() {
+            return Err(FileError::invalid(file, NO_MODEL).into());
+        }
         let mut backend = guarded(|| tokenizers::Tokenizer::from_bytes(tokenizer_json))
             .map_err(|reason| FileError::invalid(file, reason))?;
         let special = SpecialTokens::from_config(config);
@@ -271,14 +273,45 @@ fn flag(config: &Map<String, serde_json::Value>, key: &str) -> bool {
     config.get(key).and_then(serde_json::Value::as_bool).unwrap_or(false)
 }
 
-/// Runs code of the tokenizers crate, which panics on some files that it should refuse (a `Strip` decoder that
-/// takes more than a token has, for one).
+/// What every tokenizer.json has, looked at before its parts are, whose complaints do not say where they are.
+#[derive(Deserialize)]
+#[serde(expecting = "an object with a `model`")]
+struct Outline {
+    model: Option<IgnoredAny>,
+}
+
+const NO_MODEL: &str =
+    "it has no `model`: this is not the tokenizer.json that a fast tokenizer of transformers writes";
+
+/// Runs code of the tokenizers crate, which panics on some files that it should refuse (a template with a token that
+/// it does not define, for one). Such a panic is an error like any other, and nothing is printed.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                others(panic);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(run));
+    GUARDED.set(outer);
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the tokenizers library failed on this tokenizer".to_owned()),
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+            Err(format!("tokenizer.json makes the tokenizers library fail: {text}"))
+        }
     }
+}
+
+thread_local! {
+    /// Whether this thread runs code whose panics are taken.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs decoder stages over a list of tokens.
@@ -324,9 +357,17 @@ mod tests {
     fn a_panic_of_the_library_is_an_error() {
         let json = WORDS.replace(
             "\"pre_tokenizer\"",
-            r#""decoder": {"type": "Strip", "content": " ", "start": 0, "stop": 9}, "pre_tokenizer""#,
+            r#""post_processor": {"type": "TemplateProcessing", "pair": [], "special_tokens": {},
+                "single": [{"SpecialToken": {"id": "<undefined>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}, "pre_tokenizer""#,
         );
         let tokenizer = Tokenizer::from_bytes(json.as_bytes(), None).unwrap();
-        assert!(matches!(tokenizer.decode(&[1], false), Ok(_) | Err(TokenizerError::Decode { .. })));
+        // The library itself panics, or this tests nothing.
+        let panicked =
+            panic::catch_unwind(AssertUnwindSafe(|| tokenizer.inner.backend.encode_fast("it", true)));
+        assert!(panicked.is_err());
+        let error = tokenizer.encode("it", true).unwrap_err();
+        assert!(matches!(error, TokenizerError::Encode { .. }), "{error}");
+        assert!(error.to_string().contains("no entry found"), "{error}");
+        assert_eq!(tokenizer.encode("it", false).unwrap(), [1]);
     }
 }
