@@ -1,12 +1,12 @@
 //! `mscc inspect`
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use mscc_ir::dim::Dim;
+use mscc_ir::TensorType;
 use mscc_ir::plan::{Function, Plan, Variant, print_plan};
-use mscc_ir::{SymbolTable, TensorType};
+use mscc_report::ReportError;
+use mscc_report::figures::{bytes, calls_of, launches_per_step, memory};
 use mscc_runtime::load::plan::read_plan;
 use serde_json::{Value, json};
 
@@ -16,12 +16,15 @@ use crate::output;
 /// Show what a plan holds
 ///
 /// Symbols, variants, launches for each kind of layer, memory by class, cache bytes per token, weight recipes and
-/// where each launch came from.
+/// where each launch came from: as text, as data, or as pictures.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mscc inspect plan.bin
   mscc inspect plan.bin --json | jq .memory
-  mscc inspect plan.bin --launches")]
+  mscc inspect plan.bin --launches
+  mscc inspect plan.bin --html report.html
+  mscc inspect plan.bin --dot - --kind layer | dot -Tsvg > layer.svg
+  mscc inspect plan.bin --onnx plan.onnx")]
 pub struct Args {
     /// The plan
     plan: PathBuf,
@@ -31,11 +34,26 @@ pub struct Args {
     /// Print all launches with their operands
     #[arg(long, conflicts_with = "json")]
     launches: bool,
+    /// Write a page with graphs, memory, weights and launches
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "launches"])]
+    html: Option<PathBuf>,
+    /// Write the fused graphs for Graphviz; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "launches"])]
+    dot: Option<PathBuf>,
+    /// Of this kind of layer alone
+    #[arg(long, value_name = "NAME", requires = "dot")]
+    kind: Option<String>,
+    /// Write the fused graphs for viewers of ONNX, such as Netron
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "launches"])]
+    onnx: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
     let plan = read_plan(&args.plan)?;
+    if args.html.is_some() || args.dot.is_some() || args.onnx.is_some() {
+        return draw(&args, &plan);
+    }
     if args.json {
         return output::print_json(&to_json(&plan));
     }
@@ -45,67 +63,30 @@ pub fn run(args: Args) -> Result<(), CliError> {
     output::print(&summary(&plan).map_err(|error| CliError::Failure(error.to_string()))?)
 }
 
-/// Bytes of a plan's memory, by class.
-struct Memory {
-    /// All device tensors; `None` if they cannot be counted.
-    weights: Option<u64>,
-    /// Of these, tensors that are used as they lie in the checkpoint.
-    weights_mapped: Option<u64>,
-    /// The arena at the greatest sizes.
-    arena_peak: Option<u64>,
-    cache_per_token: Option<u64>,
-}
-
-fn memory(plan: &Plan) -> Memory {
-    let mut table = SymbolTable::default();
-    plan.symbols.iter().for_each(|(name, info)| table.declare(name, *info));
-    let peak = |dim: &Dim| table.range(dim).and_then(|range| u64::try_from(range.max).ok());
-    let variants = plan.programs.iter().flat_map(|program| &program.variants);
-    let arenas: Option<Vec<u64>> = variants.map(|variant| peak(&variant.arena_bytes)).collect();
-    let (mut weights, mut mapped) = (Some(0u64), Some(0u64));
-    let mut tensors = HashSet::new();
-    for (recipe, layer) in plan.weight_instances() {
-        let recipe = &plan.weights.recipes[recipe as usize];
-        let source = recipe.identity();
-        // Tied weights are one tensor, used where it lies under two names.
-        if source.is_some_and(|source| !tensors.insert((source.as_str(), layer))) {
-            continue;
-        }
-        let bytes =
-            recipe.ty().map(TensorType::bytes).and_then(|bytes| u64::try_from(bytes.as_const()?).ok());
-        let add = |sum: Option<u64>| sum?.checked_add(bytes?);
-        weights = add(weights);
-        if source.is_some() {
-            mapped = add(mapped);
+/// Draws what is asked for.
+fn draw(args: &Args, plan: &Plan) -> Result<(), CliError> {
+    let failed = |error: ReportError| match error {
+        ReportError::Template(_) => CliError::Failure(error.to_string()),
+        _ => CliError::Input(format!("{}: {error}", args.plan.display())),
+    };
+    if let Some(path) = &args.html {
+        output::write_file(path, mscc_report::html(plan).map_err(failed)?.as_bytes())?;
+    }
+    if let Some(path) = &args.dot {
+        let kinds = match &args.kind {
+            Some(kind) => mscc_report::kinds_named(plan, kind).map_err(failed)?,
+            None => mscc_report::kinds(plan),
+        };
+        let dot = mscc_report::dot(&kinds).map_err(failed)?;
+        match path.as_os_str() == "-" {
+            true => output::print(&dot)?,
+            false => output::write_file(path, dot.as_bytes())?,
         }
     }
-    Memory {
-        weights,
-        weights_mapped: mapped,
-        arena_peak: arenas.and_then(|arenas| arenas.into_iter().max()),
-        cache_per_token: plan.cache_bytes_per_token(),
+    if let Some(path) = &args.onnx {
+        output::write_file(path, &mscc_report::onnx(plan).map_err(failed)?)?;
     }
-}
-
-/// Calls of a function in a step.
-fn calls_of(variant: &Variant, function: usize) -> u64 {
-    let calls = variant.calls.iter().filter(|(called, _)| *called as usize == function);
-    calls.map(|(_, layers)| u64::from(layers.end - layers.start)).sum()
-}
-
-fn launches_per_step(variant: &Variant) -> u64 {
-    let functions = variant.functions.iter().enumerate();
-    functions.map(|(index, function)| calls_of(variant, index) * function.launches.len() as u64).sum()
-}
-
-fn bytes(count: Option<u64>) -> String {
-    match count {
-        None => "not bounded".to_owned(),
-        Some(count) if count < 10_000 => format!("{count} B"),
-        Some(count) if count < 10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
-        Some(count) if count < 10_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
-        Some(count) => format!("{:.1} GB", count as f64 / 1e9),
-    }
+    Ok(())
 }
 
 fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
@@ -193,7 +174,7 @@ fn to_json(plan: &Plan) -> Value {
         })
         .collect();
     json!({
-        "schema": "mscc.inspect.v1",
+        "schema": "mscc.inspect/1",
         "model": meta.model,
         "family": meta.family,
         "producer": meta.producer,
