@@ -1,23 +1,50 @@
 //! What a user is told when something goes wrong, and the exit code that goes with it.
 
+use std::path::PathBuf;
+
 use mscc_compiler::CompileError;
+use mscc_compiler::passes::UnknownPass;
 use mscc_ir::plan::container::ContainerError;
+use mscc_ir::text::ParseError;
+use mscc_ir::verify::VerifyError;
 use mscc_runtime::engine::EngineError;
 use mscc_runtime::{LlmError, RuntimeError};
-use std::path::PathBuf;
+use mscc_text::{ChatError, TokenizerError};
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// A model that cannot be compiled.
+    /// A model, graph or rule that cannot be compiled.
     #[error(transparent)]
     Compile(Box<CompileError>),
+    /// A text that is no IR.
+    #[error("{}: {source}", .path.display())]
+    Ir {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: ParseError,
+    },
+    /// A graph that breaks a rule of the IR.
+    #[error("{}: {}", .path.display(), .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// What the verifier says.
+        problems: Vec<VerifyError>,
+    },
+    /// A pass that is none.
+    #[error(transparent)]
+    Pass(#[from] UnknownPass),
     /// A plan that cannot be loaded or run.
     #[error("{}{}", .0, hint(.0))]
     Runtime(#[from] RuntimeError),
     /// A request that cannot be served.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A tokenizer or chat template that cannot be used, or refuses what it is given.
+    #[error(transparent)]
+    Text(Box<LlmError>),
     /// Input that makes no sense, with its place.
     #[error("{0}")]
     Input(String),
@@ -43,13 +70,16 @@ pub enum CliError {
     /// Standard output that nobody reads any more.
     #[error("standard output is closed")]
     ClosedPipe,
+    /// Ctrl-C; what was made until then has been printed.
+    #[error("interrupted")]
+    Interrupted,
     /// Anything else that failed though the input was right.
     #[error("{0}")]
     Failure(String),
 }
 
 impl CliError {
-    /// 2 for bad input, 1 for what failed though the input was right.
+    /// 2 for bad input, 1 for what failed though the input was right, 130 if interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
             CliError::Compile(error) => match **error {
@@ -61,9 +91,15 @@ impl CliError {
                 _ => 2,
             },
             CliError::Engine(EngineError::Logits { .. }) => 1,
-            CliError::Engine(_) | CliError::Input(_) | CliError::Read { .. } => 2,
+            CliError::Text(error) => match **error {
+                LlmError::Generation(_) | LlmError::Chat(ChatError::Thread(_)) => 1,
+                _ => 2,
+            },
+            CliError::Engine(_) | CliError::Ir { .. } | CliError::Graph { .. } => 2,
+            CliError::Pass(_) | CliError::Input(_) | CliError::Read { .. } => 2,
             CliError::Write { .. } | CliError::Output(_) | CliError::Failure(_) => 1,
             CliError::ClosedPipe => 0,
+            CliError::Interrupted => 130,
         }
     }
 }
@@ -90,9 +126,20 @@ impl From<LlmError> for CliError {
         match error {
             LlmError::Load(error) => CliError::Runtime(error),
             LlmError::Engine(error) => CliError::Engine(error),
-            LlmError::Generation(problem) => CliError::Failure(problem),
-            other => CliError::Input(other.to_string()),
+            other => CliError::Text(Box::new(other)),
         }
+    }
+}
+
+impl From<TokenizerError> for CliError {
+    fn from(error: TokenizerError) -> Self {
+        LlmError::from(error).into()
+    }
+}
+
+impl From<ChatError> for CliError {
+    fn from(error: ChatError) -> Self {
+        LlmError::from(error).into()
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mscc_runtime::engine::text::tokenizer_dir;
+use std::time::Instant;
+
+use mscc_runtime::engine::text::{chat_template, tokenizer_dir};
 use mscc_runtime::load::weights::LoadProgress;
-use mscc_runtime::{LoadOptions, Model, RuntimeError};
-use mscc_text::Tokenizer;
+use mscc_runtime::{LlmError, LoadOptions, Model, RuntimeError};
+use mscc_text::{ChatTemplate, Tokenizer};
 
 use crate::error::CliError;
 use crate::model_yaml::{self, TOKENIZER_FILE};
+use crate::{output, terminal};
 
 /// What is run, and on how many threads.
 #[derive(clap::Args)]
@@ -27,11 +29,8 @@ pub struct PlanArgs {
 impl PlanArgs {
     /// Loads the plan and binds its weights.
     pub fn load(&self) -> Result<Model, CliError> {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(
-            ProgressStyle::with_template("loading weights {wide_bar} {pos}/{len}")
-                .expect("the template is well-formed"),
-        );
+        let started = Instant::now();
+        let bar = terminal::progress_bar("loading weights", 0);
         let progress = |progress: LoadProgress| {
             bar.set_length(progress.total as u64);
             bar.set_position(progress.done as u64);
@@ -43,19 +42,25 @@ impl PlanArgs {
             ..LoadOptions::default()
         };
         let model = if is_model(&self.plan) {
-            let compiled = model_yaml::compile(&model_yaml::read(&self.plan)?, false)?;
+            let spinner = terminal::spinner(&format!("compiling {}", self.plan.display()));
+            let compiled = model_yaml::compile(&model_yaml::read(&self.plan)?, false);
+            spinner.finish_and_clear();
+            let compiled = compiled?;
+            output::detail(&format!("compiled in {:.0?}", started.elapsed()));
             Model::from_plan(compiled.plan, self.base_dir(), &options)
         } else {
             Model::load(&self.plan, &options)
         };
         bar.finish_and_clear();
-        model.map_err(|error| match error {
+        let model = model.map_err(|error| match error {
             // A plan without weights names no directory of theirs.
             RuntimeError::Weights { path, problem } if path.as_os_str().is_empty() => {
                 RuntimeError::Weights { path: self.plan.clone(), problem }.into()
             }
-            other => other.into(),
-        })
+            other => CliError::from(other),
+        })?;
+        output::detail(&format!("{} is ready after {:.0?}", model.plan().meta.model, started.elapsed()));
+        Ok(model)
     }
 
     /// Where relative paths of the plan are looked for if they are not in the current directory.
@@ -67,7 +72,7 @@ impl PlanArgs {
     pub fn tokenizer(&self, model: &Model, what_for: &str) -> Result<Tokenizer, CliError> {
         let dir = self.tokenizer_dir(model).ok_or_else(|| {
             CliError::Input(format!(
-                "{what_for} needs a tokenizer, and the model has none: give token ids instead"
+                "{what_for} needs a tokenizer, and the model has none: compile it with --tokenizer DIR, or use --prompt-ids"
             ))
         })?;
         if !dir.join(TOKENIZER_FILE).is_file() {
@@ -79,7 +84,14 @@ impl PlanArgs {
                 "{problem}; pass --weights DIR with the directory that has it"
             )));
         }
-        Tokenizer::from_dir(&dir).map_err(|error| CliError::Input(error.to_string()))
+        Ok(Tokenizer::from_dir(&dir)?)
+    }
+
+    /// The model's chat template; without one, an error.
+    pub fn chat_template(&self, model: &Model) -> Result<ChatTemplate, CliError> {
+        let dir = self.tokenizer_dir(model).unwrap_or_default();
+        let template = chat_template(&model.plan().text, &dir)?;
+        Ok(template.ok_or(LlmError::NoChatTemplate)?)
     }
 
     /// Whether the model's tokenizer is where it should be.
@@ -95,18 +107,4 @@ impl PlanArgs {
 /// Whether a path names a model to be compiled, not a plan.
 fn is_model(path: &Path) -> bool {
     path.is_dir() || model_yaml::is_yaml(path)
-}
-
-/// Token ids as users write them: `1,2,3`.
-#[derive(Clone, Debug)]
-pub struct TokenIds(pub Vec<u32>);
-
-impl std::str::FromStr for TokenIds {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let id = |part: &str| part.trim().parse().map_err(|_| format!("`{part}` is no token id"));
-        let ids: Vec<u32> = text.split(',').map(id).collect::<Result<_, _>>()?;
-        Ok(TokenIds(ids))
-    }
 }

@@ -9,8 +9,9 @@ use mscc_ir::plan::{container, print_plan};
 use mscc_ir::text::print_module;
 use serde_json::json;
 
+use crate::commands::opt;
 use crate::error::CliError;
-use crate::{model_yaml, output};
+use crate::{model_yaml, output, terminal};
 
 /// Compile a model into a plan
 ///
@@ -91,14 +92,15 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let started = Instant::now();
     let config_only = args.config_only.is_some();
     let options = options(&args)?;
-    let compiled = model_yaml::compile(&options, config_only)?;
-    for warning in &compiled.plan.meta.warnings {
-        output::note(&format!("warning: {warning}"));
-    }
-    for report in &compiled.reports {
-        for diagnostic in &report.diagnostics {
-            output::note(&format!("warning: @{}: {diagnostic}", report.function));
-        }
+    args.output.as_deref().map_or(Ok(()), output::check_writable)?;
+    let spinner = terminal::spinner("compiling");
+    let compiled = model_yaml::compile(&options, config_only);
+    spinner.finish_and_clear();
+    let compiled = compiled?;
+    let warnings = compiled.plan.meta.warnings.iter().cloned().chain(opt::warnings(&compiled.reports));
+    warnings.for_each(|warning| output::warning(&warning));
+    for (rule, count) in &compiled.plan.meta.rewrites {
+        output::detail(&format!("{rule}: {count}"));
     }
     if let Some(emit) = args.emit {
         let text = text(&compiled, emit);

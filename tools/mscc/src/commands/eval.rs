@@ -8,8 +8,8 @@ use mscc_runtime::step::batch::StepModel;
 use serde_json::json;
 
 use crate::error::CliError;
-use crate::output;
 use crate::plan_source::PlanArgs;
+use crate::{output, terminal};
 
 /// Measure perplexity on a text
 ///
@@ -22,7 +22,7 @@ pub struct Args {
     #[command(flatten)]
     plan: PlanArgs,
     /// The text
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "FILE")]
     file: PathBuf,
     /// Tokens of a window
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
@@ -43,7 +43,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let tokenizer = args.plan.tokenizer(&model, "--file")?;
     let text = std::fs::read_to_string(&args.file)
         .map_err(|source| CliError::Read { path: args.file.clone(), source })?;
-    let tokens = tokenizer.encode(&text, false).map_err(|error| CliError::Input(error.to_string()))?;
+    let tokens = tokenizer.encode(&text, false)?;
     let windows: Vec<&[u32]> = windows(&tokens, window).collect();
     if windows.is_empty() {
         let problem = "perplexity needs two tokens at least";
@@ -53,14 +53,17 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let vocab_size = model.limits().vocab_size as usize;
     let started = Instant::now();
     let mut sums = vec![0.0f64; windows.len()];
+    let evaluated: usize = inputs.iter().map(|input| input.len()).sum();
+    let bar = terminal::progress_bar("tokens", evaluated as u64);
     Scorer::new(&mut model)?.score(&inputs, None, None, |rows| {
         for (row, logits) in rows.logits.chunks_exact(vocab_size).enumerate() {
             let target = windows[rows.sequence][rows.first_position + row + 1];
             sums[rows.sequence] += negative_log_likelihood(logits, target);
         }
+        bar.inc((rows.logits.len() / vocab_size) as u64);
         Ok::<(), CliError>(())
     })?;
-    let evaluated: usize = inputs.iter().map(|input| input.len()).sum();
+    bar.finish_and_clear();
     let nll = sums.iter().sum::<f64>() / evaluated as f64;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {

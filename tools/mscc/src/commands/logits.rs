@@ -1,19 +1,23 @@
 //! `mscc logits`
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mscc_runtime::engine::{EngineError, Scorer};
+use mscc_runtime::engine::Scorer;
 use mscc_runtime::step::batch::{StepModel, TapSink};
-use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
 
 use crate::error::CliError;
-use crate::output;
-use crate::plan_source::{PlanArgs, TokenIds};
+use crate::new_file::NewFile;
+use crate::plan_source::PlanArgs;
+use crate::prompt::PromptArgs;
+use crate::{output, terminal};
 
 /// Write the logits of every token of a prompt
 ///
-/// The file holds f32 `logits` [T, V]; with --hidden also every layer's output [T, H] under its source name.
+/// The file holds f32 `logits` [T, V]; with --hidden also every layer's output [T, H] under its source name. It is
+/// written step by step: memory holds the tensors of one step.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mscc logits plan.bin --prompt-ids 1,2,3 -o out.safetensors
@@ -21,13 +25,9 @@ use crate::plan_source::{PlanArgs, TokenIds};
 pub struct Args {
     #[command(flatten)]
     plan: PlanArgs,
-    /// Text whose tokens are taken
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_ids", required_unless_present = "prompt_ids")]
-    prompt: Option<String>,
-    /// Token ids
-    #[arg(long, value_name = "IDS")]
-    prompt_ids: Option<TokenIds>,
-    /// Most tokens in a step [default: as many as the plan takes]
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Most tokens in a step [default: as many as the plan takes, and as have 64 MiB of logits]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     chunk: Option<u32>,
     /// Also write every layer's output
@@ -36,73 +36,133 @@ pub struct Args {
     /// File for the tensors
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Print tokens, names and shapes as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
     output::check_writable(&args.output)?;
     let mut model = args.plan.load()?;
-    let tokens = match (&args.prompt, &args.prompt_ids) {
-        (None, Some(ids)) => ids.0.clone(),
-        (text, _) => {
-            let tokenizer = args.plan.tokenizer(&model, "--prompt")?;
-            let ids = tokenizer.encode(text.as_deref().unwrap_or_default(), true);
-            ids.map_err(|error| CliError::Input(error.to_string()))?
-        }
-    };
+    let tokens = args.prompt.tokens(|| args.plan.tokenizer(&model, "--prompt"))?;
     let vocab_size = model.limits().vocab_size as usize;
-    let mut taps = HiddenStates::default();
-    let mut logits: Vec<f32> = Vec::with_capacity(tokens.len() * vocab_size);
+    let file = RefCell::new(TensorFile::create(&args.output, tokens.len())?);
+    let mut taps = Taps(&file);
     let sink: Option<&mut dyn TapSink> = if args.hidden { Some(&mut taps) } else { None };
     let chunk = args.chunk.map(|chunk| chunk as usize);
+    let bar = terminal::progress_bar("tokens", tokens.len() as u64);
     Scorer::new(&mut model)?.score(&[tokens.as_slice()], chunk, sink, |rows| {
-        logits.extend_from_slice(rows.logits);
-        Ok::<(), EngineError>(())
+        bar.inc((rows.logits.len() / vocab_size) as u64);
+        let mut file = file.borrow_mut();
+        file.take("logits", vocab_size, rows.logits);
+        file.write_step()
     })?;
-    let mut tensors = taps.tensors;
-    tensors.insert("logits".to_owned(), Rows { width: vocab_size, values: logits });
-    write(&args.output, &tensors)
+    bar.finish_and_clear();
+    let shapes = file.into_inner().finish()?;
+    if args.json {
+        return output::print_json(&json!({
+            "schema": "mscc.logits.v1",
+            "output": args.output,
+            "prompt_ids": tokens,
+            "tensors": shapes,
+        }));
+    }
+    Ok(())
 }
 
-/// Rows that come in one step after the other.
-#[derive(Default)]
-struct Rows {
-    width: usize,
-    values: Vec<f32>,
-}
+/// Hands over every layer's output.
+struct Taps<'a>(&'a RefCell<TensorFile>);
 
-/// Collects all taps.
-#[derive(Default)]
-struct HiddenStates {
-    tensors: BTreeMap<String, Rows>,
-}
-
-impl TapSink for HiddenStates {
+impl TapSink for Taps<'_> {
     fn wants(&self, _: &str) -> bool {
         true
     }
 
     fn take(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
-        let rows = self.tensors.entry(name.to_owned()).or_default();
-        rows.width = shape.iter().skip(1).product();
-        rows.values.extend(values);
+        self.0.borrow_mut().take(name, shape.iter().skip(1).product(), &values);
     }
 }
 
-fn write(path: &Path, tensors: &BTreeMap<String, Rows>) -> Result<(), CliError> {
-    let bytes: BTreeMap<&str, Vec<u8>> = tensors
-        .iter()
-        .map(|(name, rows)| {
-            (name.as_str(), rows.values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        })
-        .collect();
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, rows) in tensors {
-        let shape = vec![rows.values.len() / rows.width.max(1), rows.width];
-        let view = TensorView::new(Dtype::F32, shape, &bytes[name.as_str()])
-            .map_err(|error| CliError::Failure(format!("tensor `{name}`: {error}")))?;
-        views.push((name.as_str(), view));
+/// A safetensors file of f32 tensors whose rows come step by step. The first step says which tensors there are, and
+/// where each of them lies.
+struct TensorFile {
+    file: NewFile,
+    /// Rows of each tensor in the end.
+    rows: usize,
+    tensors: BTreeMap<String, Tensor>,
+    is_laid_out: bool,
+}
+
+#[derive(Default)]
+struct Tensor {
+    width: usize,
+    /// Where its next row is written.
+    next: u64,
+    /// Where it ends.
+    end: u64,
+    /// Little-endian f32 of rows that are not written yet.
+    pending: Vec<u8>,
+}
+
+impl TensorFile {
+    fn create(path: &Path, rows: usize) -> Result<Self, CliError> {
+        Ok(Self { file: NewFile::create(path)?, rows, tensors: BTreeMap::new(), is_laid_out: false })
     }
-    let file = safetensors::serialize(views, None).map_err(|error| CliError::Failure(error.to_string()))?;
-    output::write_file(path, &file)
+
+    fn take(&mut self, name: &str, width: usize, values: &[f32]) {
+        let tensor = self.tensors.entry(name.to_owned()).or_default();
+        tensor.width = width;
+        tensor.pending.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+
+    /// Writes what a step has given.
+    fn write_step(&mut self) -> Result<(), CliError> {
+        if !self.is_laid_out {
+            let header = self.lay_out();
+            self.file.write_at(0, &header)?;
+            self.is_laid_out = true;
+        }
+        for tensor in self.tensors.values_mut() {
+            self.file.write_at(tensor.next, &tensor.pending)?;
+            tensor.next += tensor.pending.len() as u64;
+            tensor.pending.clear();
+        }
+        Ok(())
+    }
+
+    /// Places the tensors one behind the other; gives the file's header.
+    ///
+    /// Source: the safetensors format, version 0.4.
+    fn lay_out(&mut self) -> Vec<u8> {
+        let mut header = Map::new();
+        let mut offset = 0;
+        for (name, tensor) in &mut self.tensors {
+            let end = offset + (self.rows * tensor.width * size_of::<f32>()) as u64;
+            let shape = [self.rows, tensor.width];
+            header.insert(
+                name.clone(),
+                json!({ "dtype": "F32", "shape": shape, "data_offsets": [offset, end] }),
+            );
+            (tensor.next, tensor.end) = (offset, end);
+            offset = end;
+        }
+        let mut text = Value::Object(header).to_string();
+        text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+        let data = (size_of::<u64>() + text.len()) as u64;
+        for tensor in self.tensors.values_mut() {
+            tensor.next += data;
+            tensor.end += data;
+        }
+        [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    /// Puts the file in its place; gives the shapes.
+    fn finish(self) -> Result<BTreeMap<String, [usize; 2]>, CliError> {
+        if let Some((name, _)) = self.tensors.iter().find(|(_, tensor)| tensor.next != tensor.end) {
+            return Err(CliError::Failure(format!("`{name}` has not a row for each token")));
+        }
+        self.file.finish()?;
+        Ok(self.tensors.into_iter().map(|(name, tensor)| (name, [self.rows, tensor.width])).collect())
+    }
 }

@@ -1,11 +1,15 @@
 //! `mscc opt`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use mscc_compiler::egraph::Report;
 use mscc_compiler::passes::{self, Pass};
-use mscc_compiler::{Target, rules};
+use mscc_compiler::{CompileError, Target, rewrites, rules};
+use mscc_ir::Module;
 use mscc_ir::text::{parse_module, print_module};
 use mscc_ir::verify::verify;
+use serde_json::json;
 
 use crate::error::CliError;
 use crate::output;
@@ -31,41 +35,59 @@ pub struct Args {
     /// File for the result [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print what the passes did as JSON
+    #[arg(long, requires = "output")]
+    json: bool,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
     let text = std::fs::read_to_string(&args.graph)
         .map_err(|source| CliError::Read { path: args.graph.clone(), source })?;
-    let at = |problem: String| CliError::Input(format!("{}: {problem}", args.graph.display()));
-    let module = parse_module(&text).map_err(|error| at(error.to_string()))?;
-    let errors: Vec<String> = verify(&module).iter().map(ToString::to_string).collect();
-    if !errors.is_empty() {
-        return Err(at(errors.join("\n  ")));
+    let module = parse_module(&text).map_err(|source| CliError::Ir { path: args.graph.clone(), source })?;
+    let problems = verify(&module);
+    if !problems.is_empty() {
+        return Err(CliError::Graph { path: args.graph, problems });
     }
     if module.functions.is_empty() {
-        return Err(at(
-            "there is no function in it; `mscc compile MODEL --emit traced` shows the form".to_owned()
-        ));
+        let problem = "there is no function in it; `mscc compile MODEL --emit traced` shows the form";
+        return Err(CliError::Input(format!("{}: {problem}", args.graph.display())));
     }
-    let passes: Vec<Pass> = args
-        .passes
-        .iter()
-        .map(|name| name.parse().map_err(|error: passes::UnknownPass| CliError::Input(error.to_string())))
-        .collect::<Result<_, _>>()?;
+    let passes: Vec<Pass> = args.passes.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     let target = Target::by_name(&args.target).ok_or_else(|| {
         CliError::Input(format!("unknown target `{}`: expected {}", args.target, Target::NAMES.join(", ")))
     })?;
-    let rules = rules::load(&args.rules).map_err(|error| CliError::Input(error.to_string()))?;
-    let (module, reports) = passes::run(&module, &passes, &rules, &target)
-        .map_err(|error| CliError::Failure(error.to_string()))?;
-    for report in &reports {
-        for diagnostic in &report.diagnostics {
-            output::note(&format!("warning: @{}: {diagnostic}", report.function));
-        }
+    let rules = rules::load(&args.rules).map_err(CompileError::from)?;
+    let (module, reports) = passes::run(&module, &passes, &rules, &target).map_err(CompileError::from)?;
+    let warnings = warnings(&reports);
+    warnings.iter().for_each(|warning| output::warning(warning));
+    let text = print_module(&module);
+    match &args.output {
+        None => return output::print(&text),
+        Some(path) => output::write_file(path, text.as_bytes())?,
     }
-    match args.output {
-        None => output::print(&print_module(&module)),
-        Some(path) => output::write_file(&path, print_module(&module).as_bytes()),
+    if args.json {
+        return output::print_json(&summary(&args, &module, &reports, &warnings));
     }
+    Ok(())
+}
+
+/// What went wrong or was cut short, one line each.
+pub fn warnings(reports: &[Report]) -> Vec<String> {
+    let of = |report: &Report| {
+        let line = |diagnostic| format!("@{}: {diagnostic}", report.function);
+        report.diagnostics.iter().map(line).collect::<Vec<_>>()
+    };
+    reports.iter().flat_map(of).collect()
+}
+
+fn summary(args: &Args, module: &Module, reports: &[Report], warnings: &[String]) -> serde_json::Value {
+    json!({
+        "schema": "mscc.opt.v1",
+        "output": args.output,
+        "passes": args.passes,
+        "functions": module.functions.len(),
+        "rewrites": rewrites(reports).into_iter().collect::<BTreeMap<_, _>>(),
+        "warnings": warnings,
+    })
 }

@@ -2,13 +2,14 @@
 
 use crate::*;
 
-const COMMANDS: [&str; 8] = ["compile", "run", "logits", "eval", "inspect", "opt", "models", "completions"];
+const COMMANDS: [&str; 10] =
+    ["compile", "run", "chat", "logits", "eval", "inspect", "opt", "models", "completions", "man"];
 
 #[test]
 fn no_arguments_give_help() {
     let bench = Bench::new();
     let message = bench.fails(2, &[]);
-    assert!(message.contains("Usage: mscc <COMMAND>"), "{message}");
+    assert!(message.contains("Usage: mscc [OPTIONS] <COMMAND>"), "{message}");
     let help = bench.ok(&["--help"]);
     assert_eq!(help.trim_end(), message);
     for command in COMMANDS {

@@ -2,19 +2,26 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod chat;
 mod compile;
+mod docs;
 mod eval;
 mod help;
 mod inspect;
+#[cfg(unix)]
+mod interrupt;
 mod logits;
 mod opt;
 mod output;
 mod run;
+#[cfg(unix)]
+mod terminal;
 mod yaml;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -74,6 +81,16 @@ impl Bench {
         let is_crash = stderr.contains("panicked") || stderr.contains("stack backtrace");
         assert!(!is_crash && output.status.code().is_some(), "mscc {args:?}: {:?}\n{stderr}", output.status);
         output
+    }
+
+    /// A call that is given `input`.
+    fn feed(&self, args: &[&str], input: &str) -> Output {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It may leave before it has read all.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
     }
 
     /// Standard output of a call that succeeds.

@@ -207,7 +207,7 @@ fn ids_need_no_tokenizer() {
     let args = ["run", "plan.bin", "--prompt-ids", "1,2,3", "--max-tokens", "5", "--ignore-eos"];
     assert_eq!(bench.ok(&args), format!("{tokens}\n"));
     let message = bench.fails(2, &["run", "plan.bin", "--prompt", "hello"]);
-    insta::assert_snapshot!(message, @"error: a text needs a tokenizer, and the model has none: give token ids instead");
+    insta::assert_snapshot!(message, @"error: a text needs a tokenizer, and the model has none: compile it with --tokenizer DIR, or use --prompt-ids");
     let message = bench.fails(2, &["run", "plan.bin", "--prompt-ids", "1", "--stop", "x"]);
-    insta::assert_snapshot!(message, @"error: --stop needs a tokenizer, and the model has none: give token ids instead");
+    insta::assert_snapshot!(message, @"error: --stop needs a tokenizer, and the model has none: compile it with --tokenizer DIR, or use --prompt-ids");
 }

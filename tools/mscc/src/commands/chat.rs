@@ -1,0 +1,225 @@
+//! `mscc chat`
+
+use std::io::{BufRead, IsTerminal};
+
+use mscc_runtime::Llm;
+use mscc_runtime::engine::{EngineError, FinishReason};
+use mscc_runtime::sample::SamplingParams;
+use mscc_runtime::step::batch::StepModel;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::error::CliError;
+use crate::generation::{self, Generated, GenerationArgs, Setting};
+use crate::output;
+use crate::plan_source::PlanArgs;
+use crate::prompt::{ConversationArgs, Role};
+
+const COMMANDS: &str = "/reset        forget the conversation, keep the system message
+/system TEXT  set the system message and begin anew; without TEXT, remove it
+/regen        answer the last message again
+/help         print this
+/exit         end, as Ctrl-D does
+A message that begins with a slash is sent if a blank precedes it. Ctrl-C stops an answer.";
+
+/// Talk with a model
+///
+/// Messages are read from the terminal, or one a line from a pipe; answers stream to standard output. Ctrl-C stops an
+/// answer, Ctrl-D at the prompt ends the conversation, and /help lists commands such as /reset and /system.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  mscc chat plan.bin
+  mscc chat ./Qwen3-0.6B --system 'Be brief.' --recommended --chat-arg enable_thinking=false
+  echo 'What is a compiler?' | mscc chat plan.bin --json")]
+pub struct Args {
+    #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
+    generation: GenerationArgs,
+    /// Print each answer as a line of JSON when it is complete
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    conversation: ConversationArgs,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), CliError> {
+    let model = args.plan.load()?;
+    let params = args.generation.params(&model, Setting::Conversation)?;
+    let tokenizer = args.plan.tokenizer(&model, "a conversation")?;
+    let template = args.plan.chat_template(&model)?;
+    let (name, max_model_len) = (model.plan().meta.model.clone(), model.limits().max_model_len);
+    let mut chat = Chat {
+        llm: generation::llm(model, tokenizer, Some(template))?,
+        generation: args.generation,
+        conversation: args.conversation,
+        params,
+        max_model_len: max_model_len as usize,
+        json: args.json,
+        messages: Vec::new(),
+    };
+    let mut reader = Reader::new()?;
+    if reader.is_terminal() {
+        output::note(&format!("{name}, {max_model_len} tokens at most; /help lists commands, Ctrl-D ends"));
+    }
+    while let Some(line) = reader.line()? {
+        match chat.take(&line) {
+            Ok(Next::Line) => {}
+            Ok(Next::End) => break,
+            // At a keyboard one can say something else; a script has to know.
+            Err(error) if reader.is_terminal() && error.exit_code() == 2 => output::error(&error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A conversation.
+struct Chat {
+    llm: Llm,
+    generation: GenerationArgs,
+    /// The system message, which may change, and the template's variables.
+    conversation: ConversationArgs,
+    params: SamplingParams,
+    max_model_len: usize,
+    json: bool,
+    /// What was said, the user first, by turns.
+    messages: Vec<(Role, String)>,
+}
+
+/// What to do behind a line.
+enum Next {
+    Line,
+    End,
+}
+
+impl Chat {
+    /// Obeys a command or answers a message.
+    fn take(&mut self, line: &str) -> Result<Next, CliError> {
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        match word {
+            _ if line.trim().is_empty() => {}
+            "/exit" | "/quit" => return Ok(Next::End),
+            "/help" => output::note(COMMANDS),
+            "/reset" => self.begin_anew(),
+            "/system" => {
+                let text = rest.trim();
+                self.conversation.system = (!text.is_empty()).then(|| text.to_owned());
+                self.begin_anew();
+            }
+            "/regen" => self.answer_again()?,
+            command if command.starts_with('/') => {
+                return Err(CliError::Input(format!("unknown command `{command}`; /help lists them")));
+            }
+            _ => {
+                self.messages.push((Role::User, line.trim().to_owned()));
+                self.answer()?;
+            }
+        }
+        Ok(Next::Line)
+    }
+
+    fn begin_anew(&mut self) {
+        self.messages.clear();
+        output::note("a new conversation begins");
+    }
+
+    fn answer_again(&mut self) -> Result<(), CliError> {
+        self.messages.pop_if(|(role, _)| *role == Role::Assistant);
+        if self.messages.is_empty() {
+            return Err(CliError::Input("there is no message to answer again".to_owned()));
+        }
+        self.answer()
+    }
+
+    /// Answers the last message. One that cannot be answered is forgotten.
+    fn answer(&mut self) -> Result<(), CliError> {
+        let prompt = self.conversation.prompt(&self.messages);
+        let json = self.json;
+        let generated = self.generation.text(&mut self.llm, &prompt, self.params.clone(), |text| {
+            if json { Ok(()) } else { output::print(text) }
+        });
+        let generated = generated.map_err(|error| {
+            self.messages.pop();
+            too_long(error)
+        })?;
+        if json {
+            output::print(&format!("{}\n", generated.to_json("mscc.chat.v1")))?;
+        } else {
+            output::print("\n")?;
+        }
+        self.explain_end(&generated);
+        output::detail(&generated.speed());
+        self.messages.push((Role::Assistant, generated.text.unwrap_or_default()));
+        Ok(())
+    }
+
+    /// Says why an answer ended that the model did not end.
+    fn explain_end(&self, generated: &Generated) {
+        let tokens = generated.prompt_ids.len() + generated.token_ids.len();
+        if generated.is_interrupted() {
+            output::note("stopped");
+        } else if generated.finish == Some(FinishReason::Length) && tokens >= self.max_model_len {
+            let most = self.max_model_len;
+            output::note(&format!("the answer is cut: all {most} tokens of the context are used; {ANEW}"));
+        } else if generated.finish == Some(FinishReason::Length) {
+            output::note("the answer is cut at --max-tokens");
+        }
+    }
+}
+
+const ANEW: &str =
+    "/reset begins a new conversation, and a model compiled with a greater --max-model-len takes longer ones";
+
+fn too_long(error: CliError) -> CliError {
+    match error {
+        CliError::Engine(EngineError::TooLong { tokens, max_model_len, .. }) => CliError::Input(format!(
+            "the context is full: with this message the conversation has {tokens} tokens, of at most {max_model_len}; {ANEW}"
+        )),
+        other => other,
+    }
+}
+
+/// Where messages come from.
+enum Reader {
+    Terminal(Box<DefaultEditor>),
+    Pipe,
+}
+
+impl Reader {
+    fn new() -> Result<Self, CliError> {
+        if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+            return Ok(Reader::Pipe);
+        }
+        Ok(Reader::Terminal(Box::new(DefaultEditor::new().map_err(unreadable)?)))
+    }
+
+    fn is_terminal(&self) -> bool {
+        matches!(self, Reader::Terminal(_))
+    }
+
+    /// The next line without its end; `None` behind the last.
+    fn line(&mut self) -> Result<Option<String>, CliError> {
+        match self {
+            Reader::Terminal(editor) => match editor.readline("> ") {
+                Ok(line) => {
+                    editor.add_history_entry(&line).map_err(unreadable)?;
+                    Ok(Some(line))
+                }
+                Err(ReadlineError::Eof) => Ok(None),
+                Err(ReadlineError::Interrupted) => Err(CliError::Interrupted),
+                Err(error) => Err(unreadable(error)),
+            },
+            Reader::Pipe => {
+                let mut line = String::new();
+                let read = std::io::stdin().lock().read_line(&mut line).map_err(unreadable)?;
+                Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
+            }
+        }
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> CliError {
+    CliError::Input(format!("cannot read a message: {error}"))
+}
