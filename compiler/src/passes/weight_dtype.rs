@@ -6,8 +6,9 @@ use mscc_ir::{DType, Module};
 
 use super::rebuild::Rebuild;
 
-/// Casts every float weight to `dtype`; the casts depend on weights alone, so they become part of the recipes.
-pub fn cast_weights(module: &Module, dtype: DType) -> Module {
+/// Casts every float weight to `dtype`, or those of f64 to f32 if it is `None`, since nothing computes in f64. The casts
+/// depend on weights alone, so they become part of the recipes.
+pub fn cast_weights(module: &Module, dtype: Option<DType>) -> Module {
     let mut cast = module.clone();
     for function in &mut cast.functions {
         *function = cast_function(function, dtype);
@@ -15,7 +16,7 @@ pub fn cast_weights(module: &Module, dtype: DType) -> Module {
     cast
 }
 
-fn cast_function(graph: &Graph, dtype: DType) -> Graph {
+fn cast_function(graph: &Graph, dtype: Option<DType>) -> Graph {
     let weight_only = graph.weight_only();
     let mut out = Graph::new(&graph.name);
     let mut rebuild = Rebuild::new(graph);
@@ -25,10 +26,11 @@ fn cast_function(graph: &Graph, dtype: DType) -> Graph {
         for index in 0..node.results.len() as u32 {
             let value = Value { node: id, index };
             let (original, copied) = (graph.ty(value).dtype, rebuild.mapped(value));
+            let kept = if original == DType::F64 { DType::F32 } else { original };
             // What is computed from a weight of another type keeps its own: rows of an embedding, for one.
             let wanted = match (is_weight, weight_only[id.index()]) {
-                (true, _) if original.is_float() => dtype,
-                (false, false) => original,
+                (true, _) if original.is_float() => dtype.unwrap_or(kept),
+                (false, false) => kept,
                 (true, _) | (false, true) => continue,
             };
             if out.ty(copied).dtype != wanted {

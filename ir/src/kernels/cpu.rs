@@ -8,6 +8,7 @@ use crate::DType;
 use crate::ops::OpKind;
 
 const FLOATS: &[DType] = &[DType::F32, DType::F16, DType::BF16];
+const WITH_F64: &[DType] = &[DType::F64, DType::F32, DType::F16, DType::BF16];
 const ANY: &[DType] = &[DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32];
 
 const fn operand(dtypes: &'static [DType], layout: Layout) -> OperandDecl {
@@ -30,7 +31,7 @@ pub const KERNELS: &[KernelDecl] = &[
         operands: &[ROWS, PACKED, PACKED, I32_PACKED, I32_PACKED, I32_PACKED],
     },
     KernelDecl { name: "cache_write", op: OpKind::CacheWrite, operands: &[PACKED, ROWS, I32_PACKED] },
-    KernelDecl { name: "cast", op: OpKind::Cast, operands: &[STRIDED] },
+    KernelDecl { name: "cast", op: OpKind::Cast, operands: &[operand(WITH_F64, Layout::Strided)] },
     KernelDecl { name: "concat", op: OpKind::Concat, operands: &[operand(ANY, Layout::Strided)] },
     KernelDecl {
         name: "gather",

@@ -1,5 +1,7 @@
 //! Conversion between float types.
 
+use mscc_ir::DType;
+
 use super::element::{is_compute_float, with_float};
 use super::error::KernelError;
 use super::grid::Grid;
@@ -10,12 +12,13 @@ use super::pool::{Scratch, TaskResult};
 use super::simd::Simd;
 use super::view::View;
 
-/// The same values as another float type, rounded to nearest, ties to even; subnormals are kept.
+/// The same values as another float type, rounded to nearest, ties to even; subnormals are kept. Of f64 to a shorter
+/// type than f32, by way of f32, as PyTorch does.
 ///
-/// | value  | shape | dtype                       |
-/// |--------|-------|-----------------------------|
-/// | `x`    | [..]  | f32, bf16, f16; any strides |
-/// | -> `y` | [..]  | f32, bf16, f16; any strides |
+/// | value  | shape | dtype                            |
+/// |--------|-------|----------------------------------|
+/// | `x`    | [..]  | f64, f32, bf16, f16; any strides |
+/// | -> `y` | [..]  | f32, bf16, f16; any strides      |
 pub struct Cast<'a> {
     /// Operand.
     pub x: &'a View,
@@ -27,7 +30,8 @@ impl Kernel for Cast<'_> {
     fn check(&self) -> Result<(), KernelError> {
         let check = Check("cast");
         let Cast { x, y } = *self;
-        check.dtypes(is_compute_float(x.dtype()) && is_compute_float(y.dtype()), &[x, y])?;
+        let takes = is_compute_float(x.dtype()) || x.dtype() == DType::F64;
+        check.dtypes(takes && is_compute_float(y.dtype()), &[x, y])?;
         check.dims("y", y, x.dims(), "those of x")
     }
 
@@ -36,9 +40,15 @@ impl Kernel for Cast<'_> {
     }
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
-        with_float!(self.x.dtype(), X => with_float!(self.y.dtype(), Y => {
-            map::<X, Y, 1>(isa, &Same, [self.x], self.y, (split, task));
-        }));
+        if self.x.dtype() == DType::F64 {
+            with_float!(self.y.dtype(), Y => {
+                map::<f64, Y, 1>(isa, &Same, [self.x], self.y, (split, task));
+            });
+        } else {
+            with_float!(self.x.dtype(), X => with_float!(self.y.dtype(), Y => {
+                map::<X, Y, 1>(isa, &Same, [self.x], self.y, (split, task));
+            }));
+        }
         Ok(())
     }
 }
@@ -60,7 +70,8 @@ mod tests {
 
     #[test]
     fn all_pairs_convert_whatever_the_layout() {
-        for (xd, yd) in FLOATS.into_iter().flat_map(|xd| FLOATS.map(|yd| (xd, yd))) {
+        let from = [DType::F64].into_iter().chain(FLOATS);
+        for (xd, yd) in from.flat_map(|xd| FLOATS.map(|yd| (xd, yd))) {
             for dims in [&[1][..], &[3, 37], &[]] {
                 let x = Tensor::gapped(xd, dims).random(&mut Random::new(3));
                 let want = Tensor::zeros(yd, dims).of(&x.get());

@@ -65,6 +65,43 @@ element!(
 element!(bf16, BF16, u16, load_bf16, load_bf16_n, store_bf16, store_bf16_n, bf16::to_f32, bf16::from_f32);
 element!(f16, F16, u16, load_f16, load_f16_n, store_f16, store_f16_n, f16::to_f32, f16::from_f32);
 
+/// What some checkpoints hold and no kernel computes in: `cast` alone takes it, as an operand.
+impl Element for f64 {
+    const DTYPE: DType = DType::F64;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, p: *const Self) -> S::F {
+        Self::load_n(s, p, S::LANES)
+    }
+    #[inline(always)]
+    unsafe fn load_n<S: Simd>(s: S, p: *const Self, n: usize) -> S::F {
+        let mut lanes = [0.0f32; MAX_LANES];
+        for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+            *lane = Self::get(p.wrapping_add(i));
+        }
+        s.load_f32(lanes.as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, p: *mut Self, v: S::F) {
+        Self::store_n(s, p, v, S::LANES);
+    }
+    #[inline(always)]
+    unsafe fn store_n<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize) {
+        let mut lanes = [0.0f32; MAX_LANES];
+        s.store_f32(lanes.as_mut_ptr(), v);
+        for (i, lane) in lanes.iter().enumerate().take(n) {
+            Self::set(p.wrapping_add(i), *lane);
+        }
+    }
+    #[inline(always)]
+    unsafe fn get(p: *const Self) -> f32 {
+        p.read_unaligned() as f32
+    }
+    #[inline(always)]
+    unsafe fn set(p: *mut Self, v: f32) {
+        p.write_unaligned(f64::from(v));
+    }
+}
+
 /// Loads `n <= LANES` elements that lie `stride` elements apart; 1 and 0 (a broadcast) are fast.
 #[inline(always)]
 pub(crate) unsafe fn load_strided<S: Simd, E: Element>(s: S, p: *const E, stride: usize, n: usize) -> S::F {
