@@ -1,10 +1,12 @@
 //! The families that are built in: one file each in `families/`, found by the build.
 
+use std::cmp::Reverse;
 use std::sync::OnceLock;
 
 use crate::hf::{HfConfig, nearest};
+use crate::keys::UnreadKeys;
 use crate::spec::Family;
-use crate::trace::TraceError;
+use crate::trace::{TraceError, UnknownFamily};
 
 // `FILES`: name and text of every family file, sorted by name.
 include!(concat!(env!("OUT_DIR"), "/families.rs"));
@@ -35,17 +37,47 @@ pub fn find(config: &HfConfig) -> Result<&'static Family, TraceError> {
         builtin().iter().find(is_one)
     };
     by_type.or_else(by_class).ok_or_else(|| {
-        let names = || builtin().iter().map(|family| family.model_type.as_str());
-        TraceError::UnknownFamily {
+        let (nearest, differs) = nearest_family(config, model_type.unwrap_or_default());
+        TraceError::UnknownFamily(Box::new(UnknownFamily {
             config: config.path().to_owned(),
             found: match model_type {
-                Some(model_type) => format!("`model_type` = {model_type:?}"),
-                None => format!("`architectures` = {architectures:?} without `model_type`"),
+                Some(model_type) => format!("`model_type` = {:?}", shortened(model_type)),
+                None => match architectures.first() {
+                    Some(name) => format!("`architectures` = {:?}", shortened(name)),
+                    None => "a config without `model_type` and `architectures`".to_owned(),
+                },
             },
-            nearest: model_type.and_then(|name| nearest(name, names())).map(str::to_owned),
-            known: names().map(str::to_owned).collect(),
-        }
+            known: builtin().iter().map(|family| family.model_type.clone()).collect(),
+            nearest: nearest.model_type.clone(),
+            differs,
+            has_code: config.has("auto_map"),
+        }))
     })
+}
+
+/// The family with almost this name; else the one that reads most of what the config says, among equals that whose
+/// name begins most alike.
+fn nearest_family(config: &HfConfig, name: &str) -> (&'static Family, UnreadKeys) {
+    let names = builtin().iter().map(|family| family.model_type.as_str());
+    let alike =
+        nearest(name, names).and_then(|name| builtin().iter().find(|family| family.model_type == name));
+    if let Some(family) = alike {
+        return (family, UnreadKeys::new(config, family));
+    }
+    let common = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let families = builtin().iter().map(|family| (family, UnreadKeys::new(config, family)));
+    let nearest = families.min_by_key(|(family, keys)| {
+        (keys.lacking.len() + keys.unknown.len(), Reverse(common(&family.model_type)))
+    });
+    nearest.expect("there are families")
+}
+
+fn shortened(name: &str) -> String {
+    const SHOWN: usize = 60;
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@
 pub mod blocks;
 pub mod families;
 pub mod hf;
+mod keys;
 pub mod spec;
 pub mod trace;
 
+pub use keys::{Ignored, LackingKey, UnknownKey, UnreadKeys};
 pub use spec::Family;
 pub use trace::{
     SourceWeight, TraceError, TraceOptions, Traced, Warning, source_weights, trace, trace_family,

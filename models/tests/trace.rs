@@ -14,7 +14,9 @@ use mscc_ir::module::Call;
 use mscc_ir::ops::{Op, OpKind};
 use mscc_ir::{DType, Graph, text, verify};
 use mscc_models::hf::{HfConfig, ModelDir};
-use mscc_models::{Family, SourceWeight, TraceOptions, Traced, source_weights, trace, trace_family};
+use mscc_models::{
+    Family, SourceWeight, TraceError, TraceOptions, Traced, source_weights, trace, trace_family,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -161,10 +163,14 @@ fn source_weights_are_the_tensors_of_the_checkpoint() {
         let checkpoint = model.checkpoint().unwrap().unwrap();
         let stored: BTreeSet<String> =
             checkpoint.tensors().iter().map(|(name, info)| format!("{name} {:?}", info.shape)).collect();
-        let weights: Vec<SourceWeight> = source_weights(&model.config().unwrap()).unwrap().collect();
+        let traced = trace(&model.config().unwrap(), Some(&checkpoint), &options(DType::F32)).unwrap();
+        let weights: Vec<SourceWeight> = traced.source_weights().collect();
         let read: BTreeSet<String> =
             weights.iter().map(|weight| format!("{} {:?}", weight.name, weight.shape)).collect();
-        assert_eq!((read.len(), &read), (weights.len(), &stored));
+        assert_eq!(read.len(), weights.len());
+        assert_eq!(Vec::from_iter(read.difference(&stored)), Vec::<&String>::new());
+        assert!(stored.difference(&read).all(|name| name.contains(".rotary_emb.inv_freq ")));
+        assert!(!traced.warnings.iter().any(|warning| warning.to_string().contains("not read")));
     }
 }
 
@@ -239,14 +245,90 @@ fn rope_scaling_is_read_in_all_its_forms() {
     );
 }
 
+/// Key, value and message; the message names the file, the key and the value, never the family's file.
 #[test]
-fn says_which_setting_is_not_supported() {
+fn says_which_setting_does_not_fit() {
+    let size = "expected an integer from 1 to 2147483648, found ";
+    let cases: Vec<(&str, Value, String)> = [
+        ("hidden_act", json!("gelu"), "`hidden_act` = \"gelu\" is not supported in family llama; supported: \"silu\""),
+        ("hidden_act", json!(null), "`hidden_act`: expected a text, found nothing"),
+        ("hidden_act", json!(7), "`hidden_act`: expected a text, found 7"),
+        ("hidden_size", json!("64"), "`hidden_size`: {size}\"64\""),
+        ("hidden_size", json!(0), "`hidden_size`: {size}0"),
+        ("hidden_size", json!(-64), "`hidden_size`: {size}-64"),
+        ("hidden_size", json!(64.5), "`hidden_size`: {size}64.5"),
+        ("hidden_size", json!(1u64 << 40), "`hidden_size`: {size}1099511627776"),
+        ("hidden_size", json!(u64::MAX), "`hidden_size`: {size}1.84467440737095"),
+        ("hidden_size", json!(1e300), "`hidden_size`: {size}1e300"),
+        ("hidden_size", json!([64]), "`hidden_size`: {size}[64]"),
+        ("hidden_size", json!({"a": 1}), "`hidden_size`: {size}an object"),
+        ("hidden_size", json!(true), "`hidden_size`: {size}true"),
+        ("hidden_size", json!(null), "`hidden_size`: {size}nothing"),
+        ("hidden_size", json!(60), "`hidden_size` = 60, `num_attention_heads` = 4: expected an even size of a head, up to 65536, found 15"),
+        ("hidden_size", json!(62), "`hidden_size` = 62, `num_attention_heads` = 4: 62 is no multiple of 4"),
+        ("vocab_size", json!(0), "`vocab_size`: {size}0"),
+        ("vocab_size", json!(-1), "`vocab_size`: {size}-1"),
+        ("intermediate_size", json!("many"), "`intermediate_size`: {size}\"many\""),
+        ("num_attention_heads", json!(3), "`hidden_size` = 64, `num_attention_heads` = 3: 64 is no multiple of 3"),
+        ("num_attention_heads", json!(0), "`num_attention_heads`: {size}0"),
+        ("num_attention_heads", json!("4"), "`num_attention_heads`: {size}\"4\""),
+        ("num_key_value_heads", json!(3), "`num_key_value_heads`: expected a divisor of the number of query heads, 4, found 3"),
+        ("num_key_value_heads", json!(8), "`num_key_value_heads`: expected a divisor of the number of query heads, 4, found 8"),
+        ("num_key_value_heads", json!(0), "`num_key_value_heads`: {size}0"),
+        ("head_dim", json!(15), "`head_dim`: expected an even size of a head, up to 65536, found 15"),
+        ("head_dim", json!(1 << 17), "`head_dim`: expected an even size of a head, up to 65536, found 131072"),
+        ("head_dim", json!(0), "`head_dim`: {size}0"),
+        ("head_dim", json!("x"), "`head_dim`: {size}\"x\""),
+        ("num_hidden_layers", json!(200_000), "`num_hidden_layers`: expected an integer from 1 to 100000, found 200000"),
+        ("num_hidden_layers", json!(0), "`num_hidden_layers`: {size}0"),
+        ("num_hidden_layers", json!(-3), "`num_hidden_layers`: {size}-3"),
+        ("max_position_embeddings", json!(0), "`max_position_embeddings`: {size}0"),
+        ("max_position_embeddings", json!(1u64 << 31), "`max_position_embeddings`: expected a size up to 67108864, found 2147483648"),
+        ("rms_norm_eps", json!(-1), "`rms_norm_eps`: expected a number from 0 to 1, found -1"),
+        ("rms_norm_eps", json!(2.5), "`rms_norm_eps`: expected a number from 0 to 1, found 2.5"),
+        ("rms_norm_eps", json!("1e-6"), "`rms_norm_eps`: expected a number, found \"1e-6\""),
+        ("rope_theta", json!(0), "`rope_theta`: expected a number above 1, found 0"),
+        ("rope_theta", json!(1), "`rope_theta`: expected a number above 1, found 1"),
+        ("rope_theta", json!(-1e4), "`rope_theta`: expected a number above 1, found -10000.0"),
+        ("rope_theta", json!("x"), "`rope_theta`: expected a number, found \"x\""),
+        ("attention_bias", json!(1), "`attention_bias`: expected true or false, found 1"),
+        ("tie_word_embeddings", json!("no"), "`tie_word_embeddings` = \"no\": `if` takes true, false or null, found \"no\""),
+        ("partial_rotary_factor", json!(0.5), "`partial_rotary_factor` = 0.5 is not supported in family llama; supported: 1,"),
+        ("torch_dtype", json!("int8"), "`torch_dtype`: expected bfloat16, float16 or float32, found \"int8\""),
+        ("torch_dtype", json!("float12"), "`torch_dtype`: expected bfloat16, float16, float32 or auto, found \"float12\""),
+        ("torch_dtype", json!(16), "`torch_dtype`: expected a string, found 16"),
+        ("architectures", json!("LlamaForCausalLM"), "`architectures`: expected a list, found \"LlamaForCausalLM\""),
+        ("architectures", json!([1]), "`architectures[0]`: expected a string, found 1"),
+        ("model_type", json!(["llama"]), "`model_type`: expected a string, found a list of 1"),
+        ("rope_scaling", json!({"type": "linear"}), "`rope_scaling.factor`: expected a number above 0, found nothing"),
+        ("rope_scaling", json!({"type": "linear", "factor": 0}), "`rope_scaling.factor`: expected a number above 0, found 0"),
+        ("rope_scaling", json!({"type": "linear", "factor": "4"}), "`rope_scaling.factor`: expected a number, found \"4\""),
+        ("rope_scaling", json!({"type": 7}), "`rope_scaling.type`: expected a text, found 7"),
+        ("rope_scaling", json!({"type": "dynamic", "factor": 2}), "`rope_scaling.type` = \"dynamic\" is not supported in family llama; supported: default, linear"),
+        ("rope_scaling", json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1}), "`rope_scaling.high_freq_factor`: expected a number above low_freq_factor, 4, found 1"),
+        ("rope_scaling", json!({"rope_type": "llama3", "factor": 8, "high_freq_factor": 1}), "`rope_scaling.low_freq_factor`: expected a number above 0, found nothing"),
+        ("rope_scaling", json!({"rope_type": "yarn", "factor": 8, "beta_fast": -1}), "`rope_scaling.beta_fast`: expected a number above 0, found -1"),
+        ("rope_scaling", json!({"rope_type": "yarn", "factor": 8, "original_max_position_embeddings": 0}), "`rope_scaling.original_max_position_embeddings`: {size}0"),
+        ("rope_scaling", json!({"rope_type": "yarn", "factor": 8, "truncate": "no"}), "`rope_scaling.truncate`: expected true or false, found \"no\""),
+        ("rope_scaling", json!({"full_attention": {"rope_theta": 1e4}}), "`rope_scaling.full_attention` = an object is not supported in family llama; supported: one set"),
+        ("sliding_window", json!(128), "`sliding_window` = 128: attention to a window of the last tokens"),
+        ("quantization_config", json!({"quant_method": "fp8"}), "`quantization_config` = {\"quant_method\":\"fp8\"}: weights that are quantised"),
+    ]
+    .map(|(key, value, message)| (key, value, message.replace("{size}", size)))
+    .into();
+    for (key, value, expected) in cases {
+        let message = refusal("llama", &[(key, value.clone())]);
+        assert!(
+            message.starts_with("config.json: ") && message.contains(&expected),
+            "{key} = {value}: {message}"
+        );
+        assert!(!message.contains(".yaml"), "{message}");
+    }
+}
+
+#[test]
+fn says_what_a_family_does_not_support() {
     for (fixture, keys, expected) in [
-        (
-            "llama",
-            vec![("hidden_act", json!("gelu"))],
-            "`hidden_act` = \"gelu\" is not supported in family llama; supported: \"silu\"",
-        ),
         (
             "qwen2_tied",
             vec![("use_sliding_window", json!(true)), ("max_window_layers", json!(2))],
@@ -258,14 +340,9 @@ fn says_which_setting_is_not_supported() {
             "`layer_types` = [\"full_attention\", \"sliding_attention\"] is not supported",
         ),
         (
-            "llama",
-            vec![("quantization_config", json!({"quant_method": "fp8"}))],
-            "`quantization_config` = \"fp8\" is not supported",
-        ),
-        (
-            "llama",
-            vec![("rope_scaling", json!({"type": "dynamic", "factor": 2}))],
-            "`rope_scaling.type` = \"dynamic\" is not supported in family llama; supported: default, linear",
+            "qwen3",
+            vec![("num_key_value_heads", json!("undefined"))],
+            "`num_key_value_heads`: expected a divisor of the number of query heads, 4, found 32, the default",
         ),
         (
             "llama",
@@ -274,36 +351,19 @@ fn says_which_setting_is_not_supported() {
                 ("rope_theta", json!("undefined")),
                 ("rope_parameters", json!({"full_attention": {"rope_theta": 1e4, "rope_type": "default"}})),
             ],
-            "supported: one set of `rope_parameters` for all layers",
-        ),
-        ("llama", vec![("partial_rotary_factor", json!(0.5))], "= 0.5 is not supported"),
-        ("llama", vec![("num_key_value_heads", json!(3))], "expected a divisor of 4, found 3"),
-        (
-            "llama",
-            vec![("hidden_size", json!("64"))],
-            "`hidden_size`: expected an integer from 1 to 2147483648, found \"64\"",
-        ),
-        ("llama", vec![("num_attention_heads", json!(3))], "64 is no multiple of 3"),
-        (
-            "llama",
-            vec![("num_hidden_layers", json!(200_000))],
-            "expected an integer from 1 to 100000, found 200000",
-        ),
-        ("llama", vec![("attention_bias", json!(1))], "`attention_bias`: expected true or false, found 1"),
-        (
-            "llama",
-            vec![("rope_scaling", json!({"type": "linear"}))],
-            "`rope_parameters.factor`: expected a number above 0, found null",
+            "`rope_parameters.full_attention` = an object is not supported in family llama; supported: one set",
         ),
         (
-            "llama",
-            vec![("torch_dtype", json!("int8"))],
-            "`torch_dtype`: expected bfloat16, float16 or float32, found \"int8\"",
-        ),
-        (
-            "llama",
-            vec![("model_type", json!("lama")), ("architectures", json!(["Lama"]))],
-            "no family for `model_type` = \"lama\", the nearest is `llama`: known are ",
+            "qwen3",
+            vec![
+                ("num_experts", json!(8)),
+                ("norm_topk_prob", json!(true)),
+                ("attn_logit_softcapping", json!(50.0)),
+            ],
+            "config.json: the config asks for what family qwen3 of mscc lacks:
+  `num_experts` = 8: a mixture of experts
+  `norm_topk_prob` = true: a mixture of experts
+  `attn_logit_softcapping` = 50.0: a soft cap on scores or logits",
         ),
     ] {
         let message = refusal(fixture, &keys);
@@ -317,23 +377,61 @@ fn says_which_setting_is_not_supported() {
 }
 
 #[test]
-fn warns_of_keys_that_nobody_reads() {
+fn an_unknown_architecture_is_held_against_the_nearest() {
+    for (fixture, model_type, keys, expected) in [
+        (
+            "llama",
+            json!("lama"),
+            vec![],
+            "config.json: there is no family for `model_type` = \"lama\"; known are llama, qwen2, qwen3
+  the nearest is llama, which knows all keys of this config; if it is one, set `model_type` to \"llama\"",
+        ),
+        (
+            "llama",
+            json!("mixtral"),
+            vec![("num_local_experts", json!(8)), ("sliding_window", json!(null))],
+            "the nearest is llama, which lacks\n  `num_local_experts` = 8: a mixture of experts",
+        ),
+        (
+            "qwen3",
+            json!("qwen3_moe"),
+            vec![("num_experts", json!(8)), ("moe_of_mine", json!(1))],
+            "the nearest is qwen3, which does not know `moe_of_mine` and lacks\n  `num_experts` = 8: a mixture",
+        ),
+        ("llama", json!("x"), vec![("magic", json!(1))], "the nearest is llama, which does not know `magic`"),
+        (
+            "llama",
+            json!("own"),
+            vec![("auto_map", json!({"AutoModelForCausalLM": "modeling_own.Own"}))],
+            " (Python code that comes with a model is never run)",
+        ),
+        ("llama", json!("undefined"), vec![], "there is no family for `architectures` = \"Own\"; known are"),
+    ] {
+        let mut all = vec![("model_type", model_type), ("architectures", json!(["Own"]))];
+        all.extend(keys);
+        let message = refusal(fixture, &all);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn warns_of_keys_that_nobody_knows() {
     let keys = [
         ("num_key_value_head", json!(2)),
-        ("logit_scale", json!(2.0)),
+        ("shine", json!(2.0)),
         ("rope_scaling", json!({"rope_type": "linear", "factor": 2, "facter": 2})),
     ];
     assert_eq!(
         warnings("llama", &keys),
         [
-            "config.json: `rope_scaling.facter` is not read, did you mean `rope_scaling.factor`?",
-            "config.json: `num_key_value_head` is not read, did you mean `num_key_value_heads`?",
-            "config.json: `logit_scale` is not read",
+            "config.json: `rope_scaling.facter` is not known and not read, did you mean `rope_scaling.factor`?",
+            "config.json: `num_key_value_head` is not known and not read, did you mean `num_key_value_heads`?",
+            "config.json: `shine` is not known and not read",
         ]
     );
     let strict = TraceOptions { strict: true, ..options(DType::F32) };
     let error = trace(&config(&changed("llama", &keys)), None, &strict).unwrap_err().to_string();
-    assert!(error.contains("errors here:\n") && error.contains("`logit_scale` is not read"), "{error}");
+    assert!(error.contains("errors here:\n") && error.contains("`shine` is not known"), "{error}");
     assert!(
         warnings("llama", &[("architectures", json!(["LlamaForTokenClassification"]))])[0]
             .contains("none of LlamaForCausalLM")
@@ -344,6 +442,26 @@ fn warns_of_keys_that_nobody_reads() {
         traced.warnings[0].to_string(),
         "max_model_len is 1000, but the model was trained for 256 tokens"
     );
+    let ignored: Vec<&str> = traced.ignored.iter().map(|ignored| ignored.name.as_str()).collect();
+    assert_eq!(ignored, ["`attention_dropout`", "`use_cache`", "`initializer_range`"]);
+}
+
+/// `{:#}` of `anyhow` prints an error and its sources; none may say what the other has said.
+#[test]
+fn no_error_says_the_same_twice() {
+    for keys in [
+        [("num_attention_heads", json!(3))],
+        [("head_dim", json!(15))],
+        [("hidden_size", json!("x"))],
+        [("model_type", json!(1))],
+    ] {
+        let error = trace(&config(&changed("llama", &keys)), None, &options(DType::F32)).unwrap_err();
+        let mut source = std::error::Error::source(&error);
+        while let Some(inner) = source {
+            assert!(!error.to_string().contains(&inner.to_string()), "{error}");
+            source = inner.source();
+        }
+    }
 }
 
 #[test]
@@ -382,6 +500,31 @@ fn lists_all_tensors_that_do_not_fit() {
         dir.path().display()
     );
     assert_eq!(error, expected);
+}
+
+#[test]
+fn long_lists_of_tensors_are_cut() {
+    let config = config(&changed("llama", &[("attention_bias", json!(true)), ("mlp_bias", json!(true))]));
+    let (_dir, checkpoint) = checkpoint(&[]);
+    let error = trace(&config, Some(&checkpoint), &options(DType::F32)).unwrap_err().to_string();
+    assert!(error.lines().count() < 30 && error.contains("(layers 0-2)"), "{error}");
+    // Layers of many kinds: 300 kinds would be refused, 200 have 12 problems each.
+    let wide: Vec<Value> = (0..200).map(Value::from).collect();
+    let family = USERS.replace("if i in wide then 4 * width else 2 * width", "width + i");
+    let family = Family::parse("mine.yaml", &family).unwrap();
+    let config = self::config(&json!({"width": 16, "n_layer": 200, "wide": wide}));
+    let error =
+        trace_family(&family, &config, Some(&checkpoint), &options(DType::F32)).unwrap_err().to_string();
+    assert!(error.lines().count() < 30 && error.contains("\n  and "), "{error}");
+}
+
+#[test]
+fn a_tensor_belongs_to_one_slot() {
+    let text = USERS.replace("post: { block: rms_norm,", "post: { block: rms_norm, at: ln_1,");
+    let family = Family::parse("mine.yaml", &text).unwrap();
+    let config = config(&json!({"width": 16, "n_layer": 4}));
+    let error = trace_family(&family, &config, None, &options(DType::F32)).unwrap_err().to_string();
+    assert_eq!(error, "mine.yaml: slots `ln_1` and `post` both read `h.{i}.ln_1.weight`");
 }
 
 #[test]
@@ -429,6 +572,8 @@ fn says_which_stored_tensors_are_not_used() {
         ]
     );
     assert!(traced.source_weights().any(|weight| weight.name == "lm_head.weight"));
+    let skipped = traced.ignored.last().unwrap().to_string();
+    assert_eq!(skipped, "1 tensors `*.rotary_emb.inv_freq`: computed from the config");
 }
 
 const USERS: &str = "
@@ -554,6 +699,59 @@ fn any_json() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// An object with keys that configs have, and others, around anything.
+fn any_object() -> impl Strategy<Value = Value> {
+    let key = prop_oneof![
+        prop::sample::select(vec![
+            "model_type",
+            "architectures",
+            "rope_parameters",
+            "rope_scaling",
+            "rope_theta",
+            "full_attention",
+            "factor",
+            "type",
+            "dtype",
+            "hidden_size",
+            "head_dim",
+            "num_experts",
+            "quantization_config",
+            "text_config",
+            "eos_token_id",
+        ])
+        .prop_map(str::to_owned),
+        "[a-z_.é]{0,12}",
+    ];
+    let leaf =
+        prop_oneof![any_json(), Just(json!("llama")), Just(json!("qwen3")), ".{0,80}".prop_map(Value::from)];
+    let tree = leaf.prop_recursive(4, 32, 6, move |inner| {
+        let entries = prop::collection::vec((key.clone(), inner.clone()), 0..6);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::from),
+            entries.prop_map(|entries| Value::Object(entries.into_iter().collect())),
+        ]
+    });
+    (tree, prop::option::of(Just(json!("llama")))).prop_map(|(tree, model_type)| {
+        let mut object = if tree.is_object() { tree } else { json!({ "hidden_act": tree }) };
+        if let Some(model_type) = model_type {
+            object["model_type"] = model_type;
+        }
+        object
+    })
+}
+
+/// Errors that say that a family or a block is wrong, which no config may cause.
+fn blames_the_family(error: &TraceError) -> bool {
+    matches!(
+        error,
+        TraceError::Misfit { .. }
+            | TraceError::Step { .. }
+            | TraceError::Unsound { .. }
+            | TraceError::ClaimedTwice { .. }
+            | TraceError::TooManyKinds { .. }
+    )
+}
+
 proptest! {
     #[test]
     fn no_config_makes_it_panic(
@@ -569,7 +767,20 @@ proptest! {
     ) {
         let text = changed(fixture, &keys).to_string();
         if let Ok(config) = HfConfig::parse(Path::new("config.json"), text.as_bytes()) {
-            let _ = trace(&config, None, &options(DType::F32));
+            let done = trace(&config, None, &options(DType::F32));
+            prop_assert!(!done.as_ref().is_err_and(blames_the_family), "{} {:?}", text, done);
+        }
+    }
+
+    #[test]
+    fn no_object_makes_it_panic(object in any_object()) {
+        let text = object.to_string();
+        if let Ok(config) = HfConfig::parse(Path::new("config.json"), text.as_bytes()) {
+            let done = trace(&config, None, &options(DType::F32));
+            prop_assert!(!done.as_ref().is_err_and(blames_the_family), "{} {:?}", text, done);
+            if let Err(error) = done {
+                prop_assert!(error.to_string().len() < 16 << 10);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use mscc_ir::module::CacheKind;
 use mscc_ir::ops::{Attention, CacheWrite, Reshape, Rope};
 use mscc_ir::{Dim, Value};
 
+use super::rms_norm::EPS;
 use super::{Block, Interface, Param, ParamKind};
 use crate::trace::{Scope, TraceError};
 
@@ -42,11 +43,11 @@ pub static BLOCK: Block = Block {
 
 fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> {
     let (heads, kv_heads) = (scope.size("num_attention_heads"), scope.size("num_key_value_heads"));
-    if heads % kv_heads != 0 {
-        return Err(scope.bad("num_key_value_heads", format!("a divisor of {heads}")));
-    }
+    let expected = format!("a divisor of the number of query heads, {heads}");
+    scope.ensure("num_key_value_heads", heads % kv_heads == 0, expected)?;
     let (head_dim, hidden) = (scope.size("head_dim"), scope.width(x));
     let (qkv_bias, eps) = (scope.flag("qkv_bias"), scope.optional_number("qk_norm_eps"));
+    scope.ensure("qk_norm_eps", eps.is_none_or(|eps| (0.0..=1.0).contains(&eps)), EPS)?;
     let tokens = scope.ty(x).shape[0].clone();
 
     let project = |scope: &mut Scope<'_, '_>, name: &str, heads: u64| {

@@ -20,5 +20,9 @@ pub static BLOCK: Block = Block {
 
 fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> {
     let eps = scope.number("eps");
+    scope.ensure("eps", (0.0..=1.0).contains(&eps), EPS)?;
     Ok(vec![scope.rms_norm(x, "", eps)?])
 }
+
+/// What is added to a mean square may be.
+pub(super) const EPS: &str = "a number from 0 to 1";

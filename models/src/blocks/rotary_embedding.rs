@@ -62,6 +62,8 @@ fn trace(scope: &mut Scope<'_, '_>, positions: Value) -> Result<Vec<Value>, Trac
         "default" => (RopeScaling::None, 1.0),
         "linear" => (RopeScaling::Linear { factor: positive(scope, "factor")? }, 1.0),
         "llama3" => {
+            let (low, high) = (positive(scope, "low_freq_factor")?.0, positive(scope, "high_freq_factor")?.0);
+            scope.ensure("high_freq_factor", high > low, format!("a number above low_freq_factor, {low}"))?;
             let scaling = RopeScaling::Llama3 {
                 factor: positive(scope, "factor")?,
                 low_freq_factor: positive(scope, "low_freq_factor")?,
@@ -82,11 +84,19 @@ fn trace(scope: &mut Scope<'_, '_>, positions: Value) -> Result<Vec<Value>, Trac
         }
         _ => return Err(scope.unsupported("rope_type", "default, linear, llama3 or yarn")),
     };
-    let dim = u32::try_from(scope.size("dim")).expect("a size is at most 2^31");
-    let freqs = RopeFreqs { dim, theta: Float(scope.number("theta")), scaling };
+    let dim = scope.size("dim");
+    let fits = dim.is_multiple_of(2) && dim <= MAX_DIM;
+    scope.ensure("dim", fits, format!("an even size of a head, up to {MAX_DIM}"))?;
+    let dim = u32::try_from(dim).expect("it is at most 2^16");
+    let theta = scope.number("theta");
+    scope.ensure("theta", theta > 1.0, "a number above 1")?;
+    let freqs = RopeFreqs { dim, theta: Float(theta), scaling };
     let freqs = scope.op(freqs, &[], "inv_freq")?;
     scope.ops(RopeTable { scale: Float(scale) }, &[positions, freqs], &["cos", "sin"])
 }
+
+/// Largest head, in elements.
+const MAX_DIM: u64 = 1 << 16;
 
 fn positive(scope: &Scope<'_, '_>, name: &str) -> Result<Float, TraceError> {
     match scope.optional_number(name) {

@@ -67,14 +67,8 @@ impl HfConfig {
     fn from_object(path: &Path, mut root: Map<String, Value>) -> Result<HfConfig, ConfigError> {
         let mut spellings = BTreeMap::new();
         normalise_dtype(&mut root, &mut spellings);
-        let rope_type = normalise_rope(path, &mut root, &mut spellings)?;
-        let fields = Fields::new(path, root, spellings);
-        match rope_type {
-            // Not in the file, so it is none of the keys that somebody has to ask for.
-            RopeType::Filled => drop(fields.value("rope_parameters.rope_type")?),
-            RopeType::InFile => {}
-        }
-        Ok(HfConfig { fields })
+        normalise_rope(path, &mut root, &mut spellings)?;
+        Ok(HfConfig { fields: Fields::new(path, root, spellings) })
     }
 }
 
@@ -99,19 +93,13 @@ fn normalise_dtype(root: &mut Map<String, Value>, spellings: &mut Spellings) {
     }
 }
 
-/// Where the `rope_type` of the canonical settings comes from, if there are any.
-enum RopeType {
-    InFile,
-    Filled,
-}
-
 const ROPE_KEYS: [&str; 3] = ["rope_parameters", "rope_scaling", "rope_theta"];
 
 fn normalise_rope(
     path: &Path,
     root: &mut Map<String, Value>,
     spellings: &mut Spellings,
-) -> Result<RopeType, ConfigError> {
+) -> Result<(), ConfigError> {
     let conflict = |key: &str, other: &str| ConfigError::Conflict {
         path: path.to_owned(),
         key: key.to_owned(),
@@ -131,7 +119,7 @@ fn normalise_rope(
     let scaling = object("rope_scaling")?;
     let theta = given(root, "rope_theta");
     if parameters.is_some_and(is_per_layer) {
-        return Ok(RopeType::InFile);
+        return Ok(());
     }
     let (source, given_object) = match (parameters, scaling) {
         (Some(parameters), Some(scaling)) if !agrees(scaling, parameters) => {
@@ -141,7 +129,7 @@ fn normalise_rope(
         (None, Some(scaling)) => ("rope_scaling", scaling.clone()),
         (None, None) if theta.is_some() => ("rope_theta", Map::new()),
         // Nulls at most, which are the same as nothing.
-        (None, None) => return Ok(RopeType::InFile),
+        (None, None) => return Ok(()),
     };
     let (mut rope, type_key) = with_rope_type(given_object);
 
@@ -150,10 +138,15 @@ fn normalise_rope(
             spellings.insert(canonical.to_owned(), original);
         }
     };
-    spell("rope_parameters", source.to_owned());
-    for key in rope.keys() {
-        let original = if key == "rope_type" { type_key.unwrap_or(key) } else { key };
-        spell(&format!("rope_parameters.{key}"), format!("{source}.{original}"));
+    if source != "rope_parameters" {
+        spell("rope_parameters.rope_theta", "rope_theta".to_owned());
+    }
+    if source != "rope_theta" {
+        spell("rope_parameters", source.to_owned());
+        for key in rope.keys() {
+            let original = if key == "rope_type" { type_key.unwrap_or(key) } else { key };
+            spell(&format!("rope_parameters.{key}"), format!("{source}.{original}"));
+        }
     }
     match (given(&rope, "rope_theta"), theta) {
         (Some(inner), Some(outer)) if !same(inner, outer) => {
@@ -172,7 +165,7 @@ fn normalise_rope(
     }
     let at = at.unwrap_or(root.len());
     root.shift_insert(at, "rope_parameters".to_owned(), Value::Object(rope));
-    Ok(if type_key.is_some() { RopeType::InFile } else { RopeType::Filled })
+    Ok(())
 }
 
 /// Whether the object holds settings for each type of layer rather than settings.

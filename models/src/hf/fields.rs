@@ -1,15 +1,14 @@
 //! Typed access to the keys of a config file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
-use super::irrelevant::why_irrelevant;
 use super::nearest::nearest;
 
 /// What a size of a model may be: dims, vocabulary, positions.
@@ -19,7 +18,7 @@ pub const LAYERS: RangeInclusive<u64> = 1..=100_000;
 /// What the id of a token may be.
 pub const TOKEN_IDS: RangeInclusive<u64> = 0..=i32::MAX as u64;
 
-/// The keys of a config file, read by type and remembered when read.
+/// The keys of a config file, read by type.
 ///
 /// A key is a path with dots through nested objects, such as `rope_parameters.factor`. `null` and a
 /// missing key are the same. Getters come in pairs: `u64` wants the key, `opt_u64` does not; both give
@@ -30,28 +29,29 @@ pub struct Fields {
     root: Map<String, Value>,
     /// Canonical path to the path in the file, where they differ.
     spellings: BTreeMap<String, String>,
-    read: Mutex<BTreeSet<String>>,
 }
 
-/// A key that was never asked for, see [`Fields::unread_keys`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnreadKey {
-    /// Its path as the file spells it.
-    pub key: String,
-    /// Why it does not matter for inference, if that is known.
-    pub irrelevant: Option<&'static str>,
+/// What [`Fields::leaves`] does with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// Leaves it out, with all that is inside.
+    Skip,
+    /// Takes it as it is, even if it is an object.
+    Take,
+    /// Takes it if it is no object, else what is inside.
+    Enter,
 }
 
 /// Why a config file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The reason.
-        source: io::Error,
+        /// What it says.
+        reason: io::Error,
     },
     /// A directory, device or pipe.
     #[error("{} is not a regular file", path.display())]
@@ -129,7 +129,7 @@ pub enum ConfigError {
 
 impl Fields {
     pub(super) fn new(path: &Path, root: Map<String, Value>, spellings: BTreeMap<String, String>) -> Self {
-        Fields { path: path.to_owned(), root, spellings, read: Mutex::default() }
+        Fields { path: path.to_owned(), root, spellings }
     }
 
     /// The file, for messages.
@@ -137,22 +137,19 @@ impl Fields {
         &self.path
     }
 
-    /// The value of a key, whatever its type; `None` if missing or `null`. Counts as read, with all
-    /// that is inside.
+    /// The value of a key, whatever its type; `None` if missing or `null`.
     ///
     /// Errors: [`ConfigError::WrongType`] if what should be an object on the way is none.
     pub fn value(&self, key: &str) -> Result<Option<&Value>, ConfigError> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
         self.find(key).map_err(|(outer, value)| self.wrong_type(outer, "an object", value))
     }
 
-    /// Whether the key is there and not `null`. Does not count as reading it.
+    /// Whether the key is there and not `null`.
     pub fn has(&self, key: &str) -> bool {
         matches!(self.find(key), Ok(Some(_)))
     }
 
-    /// Whether the key is there and `null`, which some config classes tell from a missing key. Does not
-    /// count as reading it.
+    /// Whether the key is there and `null`, which some config classes tell from a missing key.
     pub fn is_null(&self, key: &str) -> bool {
         let mut map = &self.root;
         let mut parts = key.split('.').peekable();
@@ -210,7 +207,7 @@ impl Fields {
         value.as_str().map(Some).ok_or_else(|| self.wrong_type(key, "a string", value))
     }
 
-    /// An object, or none. All of it counts as read.
+    /// An object, or none.
     pub fn opt_object(&self, key: &str) -> Result<Option<&Map<String, Value>>, ConfigError> {
         let Some(value) = self.value(key)? else { return Ok(None) };
         value.as_object().map(Some).ok_or_else(|| self.wrong_type(key, "an object", value))
@@ -239,23 +236,26 @@ impl Fields {
         self.opt_list(key, |key, item| self.to_f64(key, item, &range))
     }
 
-    /// The leaves that nobody has asked for so far, in the order of the file; `null` is never among
-    /// them. A key counts as asked for when it, an object around it or anything inside it was.
-    pub fn unread_keys(&self) -> Vec<UnreadKey> {
-        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unread = Vec::new();
-        collect_unread("", &self.root, &read, &mut |key, value| {
-            unread.push(UnreadKey {
-                key: self.spelling(key).to_owned(),
-                irrelevant: why_irrelevant(key, value),
-            });
-        });
-        unread
+    /// Path and value of every leaf, in the order of the file; `null` is never among them. `visit` says of
+    /// each key on the way what is done with it.
+    pub fn leaves(&self, visit: &dyn Fn(&str) -> Visit) -> Vec<(String, &Value)> {
+        let mut leaves = Vec::new();
+        collect("", &self.root, visit, &mut leaves);
+        leaves
     }
 
-    /// How the file spells a key.
-    pub fn spelling<'a>(&'a self, key: &'a str) -> &'a str {
-        self.spellings.get(key).map_or(key, String::as_str)
+    /// How the file spells a key, or would: a key that is not there is named as those beside it are.
+    pub fn spelling<'a>(&'a self, key: &'a str) -> Cow<'a, str> {
+        if let Some(spelling) = self.spellings.get(key) {
+            return Cow::Borrowed(spelling);
+        }
+        match key.rsplit_once('.') {
+            None => Cow::Borrowed(key),
+            Some((object, rest)) => match self.spelling(object) {
+                Cow::Borrowed(same) if same == object => Cow::Borrowed(key),
+                spelling => Cow::Owned(format!("{spelling}.{rest}")),
+            },
+        }
     }
 
     /// Follows a path. The error is what stands in the way of going further, and where.
@@ -309,7 +309,7 @@ impl Fields {
     fn missing(&self, key: &str, expected: impl Into<String>) -> ConfigError {
         ConfigError::Missing {
             path: self.path.clone(),
-            key: key.to_owned(),
+            key: self.spelling(key).into_owned(),
             expected: expected.into(),
             similar: nearest(key, self.root.keys().map(String::as_str)).map(str::to_owned),
         }
@@ -318,7 +318,7 @@ impl Fields {
     pub(super) fn wrong_type(&self, key: &str, expected: &str, value: &Value) -> ConfigError {
         ConfigError::WrongType {
             path: self.path.clone(),
-            key: self.spelling(key).to_owned(),
+            key: self.spelling(key).into_owned(),
             expected: expected.to_owned(),
             found: describe(value),
         }
@@ -327,29 +327,25 @@ impl Fields {
     fn out_of_range(&self, key: &str, expected: String, value: &Value) -> ConfigError {
         ConfigError::OutOfRange {
             path: self.path.clone(),
-            key: self.spelling(key).to_owned(),
+            key: self.spelling(key).into_owned(),
             expected,
             found: describe(value),
         }
     }
 }
 
-/// Calls `found` with the path and value of every leaf that no path in `read` covers.
-fn collect_unread(
+fn collect<'a>(
     prefix: &str,
-    map: &Map<String, Value>,
-    read: &BTreeSet<String>,
-    found: &mut impl FnMut(&str, &Value),
+    map: &'a Map<String, Value>,
+    visit: &dyn Fn(&str) -> Visit,
+    leaves: &mut Vec<(String, &'a Value)>,
 ) {
     for (key, value) in map {
         let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        match value {
-            _ if read.contains(&key) => {}
-            Value::Null => {}
-            Value::Object(inner) if !inner.is_empty() => collect_unread(&key, inner, read, found),
-            Value::Object(_) | Value::Array(_) | Value::String(_) | Value::Number(_) | Value::Bool(_) => {
-                found(&key, value);
-            }
+        match (visit(&key), value) {
+            (_, Value::Null) | (Visit::Skip, _) => {}
+            (Visit::Enter, Value::Object(inner)) if !inner.is_empty() => collect(&key, inner, visit, leaves),
+            (Visit::Enter | Visit::Take, value) => leaves.push((key, value)),
         }
     }
 }
@@ -459,18 +455,29 @@ mod tests {
     }
 
     #[test]
-    fn remembers_what_was_read() {
+    fn gives_the_leaves_that_are_wanted() {
         let fields = fields(json!({
             "hidden_size": 1, "use_cache": true, "o": {"x": 1, "y": 2}, "whole": {"a": 1}, "n": null, "new": {}
         }));
-        fields.u64("hidden_size", SIZES).unwrap();
-        fields.opt_object("whole").unwrap();
-        fields.opt_u64("o.y", SIZES).unwrap();
-        let unread = fields.unread_keys();
+        let leaves = fields.leaves(&|key| match key {
+            "hidden_size" | "o.y" => Visit::Skip,
+            "whole" => Visit::Take,
+            _ => Visit::Enter,
+        });
         assert_eq!(
-            Vec::from_iter(unread.iter().map(|unread| unread.key.as_str())),
-            ["use_cache", "old_x", "new"]
+            Vec::from_iter(leaves.iter().map(|(key, _)| key.as_str())),
+            ["use_cache", "o.x", "whole", "new"]
         );
-        assert!(unread[0].irrelevant.is_some() && unread[1].irrelevant.is_none());
+        assert_eq!(*leaves[2].1, json!({"a": 1}));
+    }
+
+    #[test]
+    fn keys_that_are_not_there_are_spelt_as_their_neighbours() {
+        let spellings = [("o", "old"), ("o.x", "old_x")];
+        let spellings = spellings.map(|(key, old)| (key.to_owned(), old.to_owned()));
+        let fields = Fields::new(Path::new("c.json"), Map::new(), BTreeMap::from(spellings));
+        assert_eq!(fields.spelling("o.x"), "old_x");
+        assert_eq!(fields.spelling("o.y.z"), "old.y.z");
+        assert_eq!(fields.spelling("a.b"), "a.b");
     }
 }

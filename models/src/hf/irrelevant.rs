@@ -1,139 +1,138 @@
 //! Keys of config.json that change nothing when a model is run.
 
-use serde_json::Value;
-
-/// Why a key can be left unread when it has this value; `None` if it is not known to be harmless.
-pub fn why_irrelevant(key: &str, value: &Value) -> Option<&'static str> {
-    let entry = IRRELEVANT.iter().find(|entry| entry.key == key)?;
-    let harmless = match entry.when {
-        When::Always => true,
-        When::False => value == &Value::Bool(false),
-        When::Empty => {
-            value.as_object().is_some_and(serde_json::Map::is_empty)
-                || value.as_array().is_some_and(Vec::is_empty)
-        }
-    };
-    harmless.then_some(entry.reason)
+/// Why a key can be left unread whatever it says; `None` if it is not known to be harmless.
+pub fn why_irrelevant(key: &str) -> Option<&'static str> {
+    IRRELEVANT.binary_search_by_key(&key, |(key, _)| key).ok().map(|at| IRRELEVANT[at].1)
 }
 
-/// A key, the values with which it is harmless, and why.
-struct Irrelevant {
-    key: &'static str,
-    when: When,
-    reason: &'static str,
+/// All keys that change nothing, sorted.
+pub(crate) fn irrelevant_keys() -> impl Iterator<Item = &'static str> {
+    IRRELEVANT.iter().map(|(key, _)| *key)
 }
 
-/// Values with which a key changes nothing.
-enum When {
-    Always,
-    False,
-    Empty,
-}
-
-const TRAINING: &str = "used in training only";
+const LABELS: &str = "describes a classifier";
 const OUTPUTS: &str = "says which outputs the Python API returns";
-const LABELS: &str = "describes the labels of a classifier";
+const PARALLEL: &str = "says how the reference was spread over devices";
+const REFERENCE: &str = "chooses among equivalent implementations of the reference";
 const SAMPLING: &str = "sampling defaults are read from generation_config.json";
-const OTHER_TASK: &str = "the feature is off";
+const TOKENS: &str = "special tokens are read by their ids and from the tokenizer's files";
+const TRAINING: &str = "used in training only";
 
-/// Sorted by key.
-const IRRELEVANT: &[Irrelevant] = &[
-    always("_attn_implementation", "chooses among equivalent implementations of the reference"),
-    always("_attn_implementation_autoset", "chooses among equivalent implementations of the reference"),
-    always("_name_or_path", "says where the model came from"),
-    when("add_cross_attention", When::False, OTHER_TASK),
-    always("attention_dropout", TRAINING),
-    always("attn_implementation", "chooses among equivalent implementations of the reference"),
-    always("attn_pdrop", TRAINING),
-    always("auto_map", "names Python code, which is never run"),
-    always("aux_loss_alpha", TRAINING),
-    always("bad_words_ids", SAMPLING),
-    always("begin_suppress_tokens", SAMPLING),
-    always("chunk_size_feed_forward", "saves memory in the reference without changing the result"),
-    always("diversity_penalty", SAMPLING),
-    always("do_sample", SAMPLING),
-    always("early_stopping", SAMPLING),
-    always("embd_pdrop", TRAINING),
-    always("embedding_dropout", TRAINING),
-    always("encoder_no_repeat_ngram_size", SAMPLING),
-    always("exponential_decay_length_penalty", SAMPLING),
-    always("finetuning_task", LABELS),
-    always("forced_bos_token_id", SAMPLING),
-    always("forced_eos_token_id", SAMPLING),
-    always("gradient_checkpointing", TRAINING),
-    always("hidden_dropout", TRAINING),
-    always("hidden_dropout_prob", TRAINING),
-    always("id2label", LABELS),
-    always("initializer_range", "the weights are read, not drawn"),
-    always("is_decoder", "every family here is a decoder"),
-    when("is_encoder_decoder", When::False, OTHER_TASK),
-    always("label2id", LABELS),
-    always("length_penalty", SAMPLING),
-    always("max_length", SAMPLING),
-    always("min_length", SAMPLING),
-    always("no_repeat_ngram_size", SAMPLING),
-    always("num_beam_groups", SAMPLING),
-    always("num_beams", SAMPLING),
-    always("num_return_sequences", SAMPLING),
-    always("output_attentions", OUTPUTS),
-    always("output_hidden_states", OUTPUTS),
-    always("output_router_logits", OUTPUTS),
-    always("output_scores", OUTPUTS),
-    always("prefix", SAMPLING),
-    always("pretraining_tp", "splits products in the reference without changing their meaning"),
-    always("problem_type", LABELS),
-    when("pruned_heads", When::Empty, OTHER_TASK),
-    always("remove_invalid_values", SAMPLING),
-    always("repetition_penalty", SAMPLING),
-    always("resid_pdrop", TRAINING),
-    always("return_dict", OUTPUTS),
-    always("return_dict_in_generate", OUTPUTS),
-    always("router_aux_loss_coef", TRAINING),
-    always("router_jitter_noise", TRAINING),
-    always("sep_token_id", "no prompt is made from it"),
-    always("seq_aux", TRAINING),
-    always("suppress_tokens", SAMPLING),
-    always("task_specific_params", SAMPLING),
-    always("temperature", SAMPLING),
-    always("tf_legacy_loss", TRAINING),
-    when("tie_encoder_decoder", When::False, OTHER_TASK),
-    always("tokenizer_class", "tokenizer.json says what the tokenizer does"),
-    always("top_k", SAMPLING),
-    always("top_p", SAMPLING),
-    always("torchscript", OUTPUTS),
-    always("transformers_version", "says which version wrote the file"),
-    always("typical_p", SAMPLING),
-    always("use_bfloat16", TRAINING),
-    always("use_cache", "keys and values are always cached"),
-    when("use_mrope", When::False, OTHER_TASK),
+/// Key and reason, sorted by key.
+const IRRELEVANT: &[(&str, &str)] = &[
+    ("_attn_implementation", REFERENCE),
+    ("_attn_implementation_autoset", REFERENCE),
+    ("_flash_attn_2_enabled", REFERENCE),
+    ("_name_or_path", "says where the model came from"),
+    ("attention_dropout", TRAINING),
+    ("attention_probs_dropout_prob", TRAINING),
+    ("attn_implementation", REFERENCE),
+    ("attn_pdrop", TRAINING),
+    ("auto_map", "names Python code, which is never run"),
+    ("aux_loss_alpha", TRAINING),
+    ("bad_words_ids", SAMPLING),
+    ("batch_size", TRAINING),
+    ("begin_suppress_tokens", SAMPLING),
+    ("bos_token", TOKENS),
+    ("cache_implementation", REFERENCE),
+    ("chunk_size_feed_forward", "saves memory in the reference without changing the result"),
+    ("classifier_activation", LABELS),
+    ("classifier_bias", LABELS),
+    ("classifier_dropout", LABELS),
+    ("classifier_pooling", LABELS),
+    ("diversity_penalty", SAMPLING),
+    ("do_sample", SAMPLING),
+    ("dropout", TRAINING),
+    ("dropout_rate", TRAINING),
+    ("early_stopping", SAMPLING),
+    ("embd_pdrop", TRAINING),
+    ("embedding_dropout", TRAINING),
+    ("encoder_no_repeat_ngram_size", SAMPLING),
+    ("eos_token", TOKENS),
+    ("ep_size", PARALLEL),
+    ("exponential_decay_length_penalty", SAMPLING),
+    ("ffn_dropout", TRAINING),
+    ("finetuning_task", LABELS),
+    ("flash_attn", REFERENCE),
+    ("forced_bos_token_id", SAMPLING),
+    ("forced_eos_token_id", SAMPLING),
+    ("gradient_checkpointing", TRAINING),
+    ("hidden_dropout", TRAINING),
+    ("hidden_dropout_prob", TRAINING),
+    ("id2label", LABELS),
+    ("ignore_index", TRAINING),
+    ("initializer_factor", "the weights are read, not drawn"),
+    ("initializer_range", "the weights are read, not drawn"),
+    ("is_decoder", "every family here is a decoder"),
+    ("label2id", LABELS),
+    ("layerdrop", TRAINING),
+    ("length_penalty", SAMPLING),
+    ("max_length", SAMPLING),
+    ("max_window_layers", "counts layers without the window that `use_sliding_window` turns on"),
+    ("min_length", SAMPLING),
+    ("model_max_length", "max_position_embeddings says how long sequences may be"),
+    ("no_repeat_ngram_size", SAMPLING),
+    ("num_beam_groups", SAMPLING),
+    ("num_beams", SAMPLING),
+    ("num_labels", LABELS),
+    ("num_nextn_predict_layers", "the layers that predict further tokens are not run"),
+    ("num_return_sequences", SAMPLING),
+    ("output_attentions", OUTPUTS),
+    ("output_hidden_states", OUTPUTS),
+    ("output_router_logits", OUTPUTS),
+    ("output_scores", OUTPUTS),
+    ("pad_token", TOKENS),
+    ("prefix", SAMPLING),
+    ("pretraining_tp", "splits products in the reference without changing their meaning"),
+    ("problem_type", LABELS),
+    ("remove_invalid_values", SAMPLING),
+    ("repetition_penalty", SAMPLING),
+    ("resid_pdrop", TRAINING),
+    ("return_dict", OUTPUTS),
+    ("return_dict_in_generate", OUTPUTS),
+    ("router_aux_loss_coef", TRAINING),
+    ("router_jitter_noise", TRAINING),
+    ("router_z_loss_coef", TRAINING),
+    ("sep_token_id", "no prompt is made from it"),
+    ("seq_aux", TRAINING),
+    ("summary_activation", LABELS),
+    ("summary_first_dropout", LABELS),
+    ("summary_proj_to_labels", LABELS),
+    ("summary_type", LABELS),
+    ("summary_use_proj", LABELS),
+    ("suppress_tokens", SAMPLING),
+    ("task_specific_params", SAMPLING),
+    ("temperature", SAMPLING),
+    ("tf_legacy_loss", TRAINING),
+    ("tokenizer_class", "tokenizer.json says what the tokenizer does"),
+    ("top_k", SAMPLING),
+    ("top_p", SAMPLING),
+    ("torchscript", OUTPUTS),
+    ("transformers_version", "says which version wrote the file"),
+    ("typical_p", SAMPLING),
+    ("unsloth_fixed", "says which tool wrote the file"),
+    ("unsloth_version", "says which tool wrote the file"),
+    ("use_bfloat16", TRAINING),
+    ("use_cache", "keys and values are always cached"),
+    ("use_flash_attention", REFERENCE),
+    ("use_flash_attn", REFERENCE),
+    ("z_loss_coefficient", TRAINING),
+    ("z_loss_weight", TRAINING),
 ];
-
-const fn always(key: &'static str, reason: &'static str) -> Irrelevant {
-    Irrelevant { key, when: When::Always, reason }
-}
-
-const fn when(key: &'static str, when: When, reason: &'static str) -> Irrelevant {
-    Irrelevant { key, when, reason }
-}
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn the_table_is_sorted() {
-        assert!(IRRELEVANT.is_sorted_by(|a, b| a.key < b.key));
+        assert!(IRRELEVANT.is_sorted_by(|a, b| a.0 < b.0));
     }
 
     #[test]
-    fn some_keys_are_harmless_only_when_off() {
-        assert!(why_irrelevant("use_mrope", &json!(false)).is_some());
-        assert!(why_irrelevant("use_mrope", &json!(true)).is_none());
-        assert!(why_irrelevant("pruned_heads", &json!({})).is_some());
-        assert!(why_irrelevant("pruned_heads", &json!({"0": [1]})).is_none());
-        assert!(why_irrelevant("initializer_range", &json!(0.02)).is_some());
-        assert!(why_irrelevant("quantization_config", &json!({})).is_none());
+    fn keys_are_found() {
+        assert_eq!(why_irrelevant("attention_dropout"), Some(TRAINING));
+        assert!(why_irrelevant("auto_map").is_some_and(|reason| reason.contains("never run")));
+        assert_eq!(why_irrelevant("sliding_window"), None);
     }
 }

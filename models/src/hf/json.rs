@@ -19,7 +19,7 @@ pub const MAX_CONFIG_DEPTH: usize = 64;
 
 /// Reads the object in a file.
 pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, ConfigError> {
-    let io = |source| ConfigError::Io { path: path.to_owned(), source };
+    let io = |reason| ConfigError::Io { path: path.to_owned(), reason };
     // Asked before opening, since opening a pipe would wait for its other end.
     let kind = fs::metadata(path).map_err(io)?;
     if !kind.is_file() {

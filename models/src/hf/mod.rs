@@ -5,6 +5,7 @@
 
 mod config;
 mod dtype;
+mod features;
 mod fields;
 mod generation;
 mod irrelevant;
@@ -14,8 +15,11 @@ mod nearest;
 
 pub use config::HfConfig;
 pub use dtype::{UnknownTorchDType, dtype_from_checkpoint, dtype_from_name};
-pub use fields::{ConfigError, Fields, LAYERS, SIZES, TOKEN_IDS, UnreadKey};
+pub use features::{Feature, feature};
+pub(crate) use features::{feature_keys, is_off};
+pub use fields::{ConfigError, Fields, LAYERS, SIZES, TOKEN_IDS, Visit};
 pub use generation::GenerationConfig;
+pub(crate) use irrelevant::irrelevant_keys;
 pub use irrelevant::why_irrelevant;
 pub use json::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH};
 pub use model_dir::{ModelDir, ModelDirError};

@@ -196,12 +196,19 @@ impl Expr {
         &self.text
     }
 
-    /// The only key in it, if there is just one.
-    pub fn only_key(&self) -> Option<&str> {
+    /// The key that it is, if it is just one.
+    pub fn as_key(&self) -> Option<&str> {
+        match &self.root.kind {
+            TermKind::Key(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The keys that its value comes from, each once: of `a ?? b` and `if` only those of the branch taken.
+    pub fn sources(&self, lookup: &dyn Fn(&str) -> Setting) -> Vec<&str> {
         let mut keys = Vec::new();
-        self.keys(&mut |key| keys.push(key));
-        keys.dedup();
-        if keys.len() == 1 { keys.pop() } else { None }
+        sources(&self.root, lookup, &mut keys);
+        keys
     }
 
     /// Calls `visit` with every key in it.
@@ -246,6 +253,38 @@ impl Term {
                 terms.iter().for_each(|term| term.visit(visit))
             }
         }
+    }
+}
+
+fn sources<'a>(term: &'a Term, lookup: &dyn Fn(&str) -> Setting, keys: &mut Vec<&'a str>) {
+    if let TermKind::Key(key) = &term.kind
+        && !keys.contains(&key.as_str())
+    {
+        keys.push(key);
+    }
+    let mut all = |terms: &[&'a Term]| terms.iter().for_each(|term| sources(term, lookup, keys));
+    match &term.kind {
+        TermKind::Const(_) | TermKind::Key(_) => {}
+        TermKind::Binary(Binary::Else, terms) => {
+            let [left, right] = &**terms;
+            let taken = match eval(left, lookup) {
+                Ok(Setting::Null) if matches!(right.kind, TermKind::Const(_)) => left,
+                Ok(Setting::Null) => right,
+                Ok(_) | Err(_) => left,
+            };
+            all(&[taken]);
+        }
+        TermKind::If(terms) => {
+            let [condition, then, otherwise] = &**terms;
+            match eval(condition, lookup) {
+                Ok(Setting::Bool(true)) => all(&[then]),
+                Ok(Setting::Bool(false) | Setting::Null) => all(&[otherwise]),
+                Ok(_) | Err(_) => all(&[condition]),
+            }
+        }
+        TermKind::Not(term) | TermKind::Negative(term) => all(&[term]),
+        TermKind::Binary(_, terms) | TermKind::Item(terms) => all(&[&terms[0], &terms[1]]),
+        TermKind::Call(_, terms) | TermKind::List(terms) => all(&Vec::from_iter(terms)),
     }
 }
 
@@ -423,6 +462,26 @@ mod tests {
             ("max(min(1, 2.5), 0)", "1"),
         ] {
             assert_eq!(check(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn knows_which_keys_decided() {
+        let config = json!({"hidden_size": 64, "heads": 4, "bias": true, "word": "x"});
+        let lookup = |key: &str| config.get(key).map_or(Setting::Null, Setting::from_json);
+        for (text, expected) in [
+            ("1 + 2", vec![]),
+            ("heads", vec!["heads"]),
+            ("heads + heads", vec!["heads"]),
+            ("head_dim ?? hidden_size / heads", vec!["hidden_size", "heads"]),
+            ("heads ?? hidden_size", vec!["heads"]),
+            ("head_dim ?? 1", vec!["head_dim"]),
+            ("if bias then heads else hidden_size", vec!["heads"]),
+            ("if none then heads else hidden_size", vec!["hidden_size"]),
+            ("if word then heads else hidden_size", vec!["word"]),
+            ("min(heads, [hidden_size][0])", vec!["heads", "hidden_size"]),
+        ] {
+            assert_eq!(Expr::parse(text).unwrap().sources(&lookup), expected, "{text}");
         }
     }
 

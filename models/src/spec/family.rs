@@ -33,8 +33,8 @@ pub struct Family {
     pub norm: Slot,
     /// Hidden states to logits.
     pub lm_head: Slot,
-    /// Patterns of tensors that need not be read.
-    pub skip: Vec<String>,
+    /// Patterns of stored tensors that are not read, and why.
+    pub skip: Vec<(String, String)>,
 }
 
 /// The layers of a family.
@@ -138,9 +138,23 @@ impl Family {
             layers: reader.layers(layers)?,
             norm: reader.slot("norm", map, Interface::Hidden)?,
             lm_head: reader.slot("lm_head", map, Interface::Hidden)?,
-            skip: map.get("skip").map_or(Ok(Vec::new()), Yaml::strs)?,
+            skip: map.get("skip").map_or(Ok(Vec::new()), skip)?,
             config,
         })
+    }
+
+    /// The config keys that it reads: those that it lists, and those that its blocks read on their own.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let listed = self.config.iter().map(|(key, _)| key.as_str());
+        let mut own = Vec::new();
+        for argument in self.slots().flat_map(|slot| &slot.arguments) {
+            argument.expr.keys(&mut |key| {
+                if key != LAYER_INDEX {
+                    own.push(key);
+                }
+            });
+        }
+        listed.chain(own)
     }
 
     /// All slots, those of a layer once.
@@ -284,6 +298,11 @@ impl Reader<'_> {
         let names = self.config.iter().map(|(name, _)| name.as_str());
         Err(FamilyProblem::unknown("key in `config`", key, names))
     }
+}
+
+fn skip(patterns: &Yaml) -> Located<Vec<(String, String)>> {
+    let entries = patterns.map()?.entries.iter();
+    entries.map(|(pattern, _, reason)| Ok((pattern.clone(), reason.str()?.to_owned()))).collect()
 }
 
 fn names(block: &'static Block, map: &Map) -> Located<Vec<(String, String)>> {

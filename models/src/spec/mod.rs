@@ -13,7 +13,7 @@
 //! | `rotary_emb`    | slot: positions to cosines and sines                                             |
 //! | `layers`        | `at`, the path of layer `{i}`; `count`, an expression; `slots`; `steps`          |
 //! | `norm`, `lm_head` | slots: hidden states to hidden states, and to logits                           |
-//! | `skip`          | list of patterns (`*` for anything) of tensors that need not be read             |
+//! | `skip`          | for a pattern (`*` for anything) of stored tensors that are not read, the reason; some are known for all families |
 //!
 //! `steps` says what a layer computes: names with values made of `hidden_states`, earlier names, calls
 //! of slots and sums. The last step is the layer's output.

@@ -9,7 +9,7 @@ use super::error::TraceError;
 use super::scope::Arguments;
 use crate::blocks::{Param, ParamKind};
 use crate::hf::{ConfigError, HfConfig, dtype_from_checkpoint};
-use crate::spec::{Argument, Expr, Family, FamilyError, LAYER_INDEX, Setting, Slot};
+use crate::spec::{Argument, Expr, Family, LAYER_INDEX, Setting, Slot};
 
 /// What all functions of a trace share.
 pub(super) struct Context<'a> {
@@ -36,11 +36,7 @@ impl<'a> Context<'a> {
         for (key, default) in &family.config {
             settings.insert(key.as_str(), read(config, key, default)?);
         }
-        let mut keys = Vec::new();
-        for argument in family.slots().flat_map(|slot| &slot.arguments) {
-            argument.expr.keys(&mut |key| keys.push(key));
-        }
-        for key in keys {
+        for key in family.keys() {
             if !settings.contains_key(key) {
                 settings.insert(key, read(config, key, &Setting::Null)?);
             }
@@ -52,29 +48,45 @@ impl<'a> Context<'a> {
             Some(_) => {
                 return Err(TraceError::Setting {
                     config: config.path().to_owned(),
-                    key: config.spelling("dtype").to_owned(),
+                    keys: format!("`{}`", config.spelling("dtype")),
                     expected: "bfloat16, float16 or float32".to_owned(),
-                    found: config.value("dtype")?.map_or(Setting::Null, Setting::from_json),
+                    found: config.value("dtype")?.map_or(Setting::Null, Setting::from_json).to_string(),
                 });
             }
         };
-        Ok(Context { family, config, checkpoint, compute_dtype, default_dtype, block_size, settings })
+        let context =
+            Context { family, config, checkpoint, compute_dtype, default_dtype, block_size, settings };
+        context.check_keys()?;
+        Ok(context)
+    }
+
+    /// Checks each parameter that is a key as it stands, before anything is computed of the key.
+    fn check_keys(&self) -> Result<(), TraceError> {
+        for slot in self.family.slots() {
+            for (param, argument) in slot.block.params.iter().zip(&slot.arguments) {
+                if argument.expr.as_key().is_some_and(|key| key != LAYER_INDEX) {
+                    self.typed(param, argument, None)?;
+                }
+            }
+        }
+        self.size(&self.family.layers.count)?;
+        Ok(())
     }
 
     /// The value of an expression.
     pub fn eval(&self, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
-        let lookup = |key: &str| match (key, layer) {
-            (LAYER_INDEX, Some(layer)) => Setting::Int(i64::from(layer)),
-            _ => self.settings.get(key).cloned().unwrap_or(Setting::Null),
-        };
-        argument.expr.eval(&lookup).map_err(|error| TraceError::Expression {
+        argument.expr.eval(&self.lookup(layer)).map_err(|error| TraceError::Expression {
             config: self.config.path().to_owned(),
-            source: Box::new(FamilyError {
-                file: self.family.file.clone(),
-                place: argument.place,
-                problem: Box::new(error.into()),
-            }),
+            keys: self.keys_and_values(&argument.expr.sources(&self.lookup(layer))),
+            problem: error.problem,
         })
+    }
+
+    fn lookup(&self, layer: Option<u32>) -> impl Fn(&str) -> Setting {
+        move |key: &str| match (key, layer) {
+            (LAYER_INDEX, Some(layer)) => Setting::Int(i64::from(layer)),
+            _ => self.setting(key),
+        }
     }
 
     /// An expression that is a size.
@@ -98,11 +110,7 @@ impl<'a> Context<'a> {
     pub fn arguments(&self, slot: &Slot, layer: Option<u32>) -> Result<Arguments, TraceError> {
         let mut values = Vec::with_capacity(slot.arguments.len());
         for (param, argument) in slot.block.params.iter().zip(&slot.arguments) {
-            let value = self.eval(argument, layer)?;
-            values.push(typed(param, value).map_err(|found| {
-                let expected = param.kind.describe().to_owned();
-                self.bad_setting(&argument.expr, found, expected)
-            })?);
+            values.push(self.typed(param, argument, layer)?);
         }
         let tied_to = match &slot.tied_to {
             None => None,
@@ -115,6 +123,11 @@ impl<'a> Context<'a> {
             },
         };
         Ok(Arguments { values, tied_to })
+    }
+
+    fn typed(&self, param: &Param, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
+        typed(param, self.eval(argument, layer)?)
+            .map_err(|found| self.bad_setting(&argument.expr, found, param.kind.describe().to_owned()))
     }
 
     /// Whether the checkpoint holds a tensor.
@@ -132,37 +145,46 @@ impl<'a> Context<'a> {
 
     /// The error for a value that makes no sense.
     pub fn bad_setting(&self, expr: &Expr, found: Setting, expected: String) -> TraceError {
-        let (config, key) = (self.config.path().to_owned(), self.spelling(expr));
-        TraceError::Setting { config, key, expected, found }
+        let sources = expr.sources(&self.lookup(None));
+        let config = self.config.path().to_owned();
+        let (keys, found) = match sources.as_slice() {
+            [] => (format!("`{}`", expr.text()), found.to_string()),
+            [key] if self.setting(key) == found || self.setting(key).equals(&found) => {
+                let found = match found {
+                    Setting::Null => "nothing".to_owned(),
+                    found if self.config.has(key) => found.to_string(),
+                    default => format!("{default}, the default"),
+                };
+                (format!("`{}`", self.config.spelling(key)), found)
+            }
+            keys => (self.keys_and_values(keys), found.to_string()),
+        };
+        TraceError::Setting { config, keys, expected, found }
     }
 
     /// The error for a value that is not supported.
-    pub fn unsupported(&self, expr: &Expr, found: Setting, supported: String) -> TraceError {
-        TraceError::Unsupported {
-            config: self.config.path().to_owned(),
-            family: self.family.model_type.clone(),
-            key: self.spelling(expr),
-            found,
-            supported,
-        }
+    pub fn unsupported(&self, expr: &Expr, supported: String) -> TraceError {
+        let keys = self.keys_and_values(&expr.sources(&self.lookup(None)));
+        self.unsupported_keys(if keys.is_empty() { format!("`{}`", expr.text()) } else { keys }, supported)
     }
 
-    /// All keys that something reads.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.settings.keys().copied()
+    /// The error for keys whose values are not supported.
+    pub fn unsupported_keys(&self, keys: String, supported: String) -> TraceError {
+        let (config, family) = (self.config.path().to_owned(), self.family.model_type.clone());
+        TraceError::Unsupported { config, family, keys, supported }
+    }
+
+    /// Keys with their values, as a message says them; those without a value only if none has one.
+    pub fn keys_and_values(&self, keys: &[&str]) -> String {
+        let all_null = keys.iter().all(|key| self.setting(key) == Setting::Null);
+        let keys = keys.iter().filter(|key| all_null || self.setting(key) != Setting::Null);
+        let keys = keys.map(|key| format!("`{}` = {}", self.config.spelling(key), self.setting(key)));
+        Vec::from_iter(keys).join(", ")
     }
 
     /// The value of a config key or its default.
     pub fn setting(&self, key: &str) -> Setting {
         self.settings.get(key).cloned().unwrap_or(Setting::Null)
-    }
-
-    /// The config's spelling of the one key in an expression, or the expression.
-    fn spelling(&self, expr: &Expr) -> String {
-        match expr.only_key() {
-            Some(key) => self.config.spelling(key).to_owned(),
-            None => expr.text().to_owned(),
-        }
     }
 }
 

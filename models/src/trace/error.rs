@@ -10,7 +10,8 @@ use mscc_ir::verify::VerifyError;
 use super::warning::Warning;
 use super::weights::WeightProblem;
 use crate::hf::ConfigError;
-use crate::spec::{FamilyError, Place, Setting};
+use crate::keys::{LackingKey, UnknownKey, UnreadKeys};
+use crate::spec::{ExprProblem, Place};
 
 /// Why a model cannot be traced.
 #[derive(Debug, thiserror::Error)]
@@ -19,59 +20,62 @@ pub enum TraceError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// No family for this config.
-    #[error(
-        "{}: no family for {found}{}: known are {}", config.display(),
-        nearest.as_ref().map_or(String::new(), |name| format!(", the nearest is `{name}`")), .known.join(", ")
-    )]
-    UnknownFamily {
+    #[error("{}", UnknownFamilyMessage(.0))]
+    UnknownFamily(Box<UnknownFamily>),
+    /// Keys that ask for what the family does not do, the first few of them.
+    #[error("{}: the config asks for what family {family} of mscc lacks:{}", config.display(), Lines(keys))]
+    Lacking {
         /// The config.
         config: PathBuf,
-        /// What it says.
-        found: String,
-        /// The `model_type` that is spelt most alike.
-        nearest: Option<String>,
-        /// All `model_type`s.
-        known: Vec<String>,
+        /// The family.
+        family: String,
+        /// The keys.
+        keys: Vec<LackingKey>,
     },
     /// A setting that makes no sense.
-    #[error("{}: `{key}`: expected {expected}, found {found}", config.display())]
+    #[error("{}: {keys}: expected {expected}, found {found}", config.display())]
     Setting {
         /// The config.
         config: PathBuf,
-        /// The key, or an expression over several.
-        key: String,
+        /// The key, or several with their values, of which the setting is made.
+        keys: String,
         /// What it should be.
         expected: String,
         /// What it is.
-        found: Setting,
+        found: String,
     },
     /// A setting that is not supported.
-    #[error(
-        "{}: `{key}` = {found} is not supported in family {family}; supported: {supported}", config.display()
-    )]
+    #[error("{}: {keys} is not supported in family {family}; supported: {supported}", config.display())]
     Unsupported {
         /// The config.
         config: PathBuf,
         /// The family.
         family: String,
-        /// The key, or an expression over several.
-        key: String,
-        /// Its value.
-        found: Setting,
+        /// The keys that it is made of, with their values.
+        keys: String,
         /// What is supported.
         supported: String,
     },
-    /// An expression of the family that has no value for this config.
-    #[error("{}: {source}", config.display())]
+    /// Settings of which nothing can be computed that the family needs.
+    #[error("{}: {keys}: {problem}", config.display())]
     Expression {
         /// The config.
         config: PathBuf,
-        /// The expression and what is wrong.
-        source: Box<FamilyError>,
+        /// The keys with their values.
+        keys: String,
+        /// What is wrong.
+        problem: ExprProblem,
     },
     /// A block that does not fit where the family puts it.
-    #[error("{file}:{}:{}: block `{block}` does not fit slot `{slot}`: {source}", place.line, place.column)]
+    #[error(
+        "{}: {keys}: {problem} (block `{block}` in slot `{slot}`, {file}:{}:{})", config.display(), place.line,
+        place.column
+    )]
     Misfit {
+        /// The config.
+        config: PathBuf,
+        /// The keys that the slot reads, with their values.
+        keys: String,
         /// The family's file.
         file: String,
         /// The slot's place in it.
@@ -81,17 +85,29 @@ pub enum TraceError {
         /// The block.
         block: &'static str,
         /// What does not fit.
-        source: Box<TypeError>,
+        problem: Box<TypeError>,
     },
     /// Values that a step adds although their types differ.
-    #[error("{file}: step `{step}`: {source}")]
+    #[error("{file}: step `{step}`: {problem}")]
     Step {
         /// The family's file.
         file: String,
         /// The step.
         step: String,
         /// What does not fit.
-        source: Box<TypeError>,
+        problem: Box<TypeError>,
+    },
+    /// A tensor that two slots read, neither being tied to the other.
+    #[error("{file}: slots `{first}` and `{second}` both read `{tensor}`")]
+    ClaimedTwice {
+        /// The family's file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// One slot.
+        first: String,
+        /// The other.
+        second: String,
     },
     /// A path from a config that is no template.
     #[error(transparent)]
@@ -137,11 +153,68 @@ pub enum TraceError {
     },
 }
 
-/// One line for each.
+/// A config that no family is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFamily {
+    /// The config.
+    pub config: PathBuf,
+    /// What it says.
+    pub found: String,
+    /// All `model_type`s that there are.
+    pub known: Vec<String>,
+    /// The `model_type` of the nearest family: the one spelt most alike, else the one that lacks least.
+    pub nearest: String,
+    /// What differs: the config's keys that the nearest family does not read.
+    pub differs: UnreadKeys,
+    /// Whether the config says that the model comes with Python code of its own.
+    pub has_code: bool,
+}
+
+struct UnknownFamilyMessage<'a>(&'a UnknownFamily);
+
+impl fmt::Display for UnknownFamilyMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UnknownFamily { config, found, known, nearest, differs, has_code } = self.0;
+        write!(f, "{}: there is no family for {found}; known are {}", config.display(), known.join(", "))?;
+        if *has_code {
+            f.write_str(" (Python code that comes with a model is never run)")?;
+        }
+        write!(f, "\n  the nearest is {nearest}, ")?;
+        match (differs.lacking.as_slice(), differs.unknown.as_slice()) {
+            ([], []) => {
+                write!(
+                    f,
+                    "which knows all keys of this config; if it is one, set `model_type` to {nearest:?}"
+                )
+            }
+            ([], unknown) => write!(f, "which does not know {}", names(unknown)),
+            (lacking, []) => write!(f, "which lacks{}", Lines(lacking)),
+            (lacking, unknown) => {
+                write!(f, "which does not know {} and lacks{}", names(unknown), Lines(lacking))
+            }
+        }
+    }
+}
+
+/// Names of keys, the first few.
+fn names(keys: &[UnknownKey]) -> String {
+    let shown: Vec<String> = keys.iter().take(MAX_LINES).map(|key| format!("`{}`", key.key)).collect();
+    let more = if keys.len() > MAX_LINES { ", …" } else { "" };
+    shown.join(", ") + more
+}
+
+/// One line for each, up to [`MAX_LINES`].
 struct Lines<'a, T>(&'a [T]);
+
+/// Most lines of a message.
+const MAX_LINES: usize = 24;
 
 impl<T: fmt::Display> fmt::Display for Lines<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        self.0.iter().take(MAX_LINES).try_for_each(|line| write!(f, "\n  {line}"))?;
+        match self.0.len().checked_sub(MAX_LINES) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, "\n  and {more} more"),
+        }
     }
 }

@@ -7,6 +7,8 @@ mod source_weights;
 mod warning;
 mod weights;
 
+use std::collections::HashMap;
+
 use mscc_checkpoint::Checkpoint;
 use mscc_ir::graph::Sink;
 use mscc_ir::ops::{Add, Gather};
@@ -17,10 +19,11 @@ use self::context::Context;
 use self::scope::{Arguments, Body, UsedWeight};
 use self::weights::Checker;
 use crate::families;
-use crate::hf::{HfConfig, LAYERS, nearest};
+use crate::hf::{HfConfig, LAYERS};
+use crate::keys::{Ignored, UnreadKeys};
 use crate::spec::{Family, Flow, Setting};
 
-pub use error::TraceError;
+pub use error::{TraceError, UnknownFamily};
 pub use scope::Scope;
 pub use source_weights::{SourceWeight, SourceWeights};
 pub use warning::Warning;
@@ -57,6 +60,8 @@ pub struct Traced {
     pub limits: Limits,
     /// What the user should know.
     pub warnings: Vec<Warning>,
+    /// What in the config and the checkpoint changes nothing, and why.
+    pub ignored: Vec<Ignored>,
 }
 
 impl Traced {
@@ -91,10 +96,26 @@ pub fn trace_family(
     options: &TraceOptions,
 ) -> Result<Traced, TraceError> {
     check_options(options)?;
+    let keys = UnreadKeys::new(config, family);
+    if !keys.lacking.is_empty() {
+        return Err(TraceError::Lacking {
+            config: config.path().to_owned(),
+            family: family.model_type.clone(),
+            keys: keys.lacking,
+        });
+    }
     let context = Context::new(family, config, checkpoint, options.compute_dtype, options.block_size)?;
-    check_config(&context)?;
+    check_requirements(&context)?;
     let mut warnings = Vec::new();
     let trained = context.size(&family.max_model_len)?;
+    if options.max_model_len.is_none() && trained > MAX_TRAINED {
+        let found = Setting::Int(i64::from(trained));
+        return Err(context.bad_setting(
+            &family.max_model_len.expr,
+            found,
+            format!("a size up to {MAX_TRAINED}"),
+        ));
+    }
     let limits = Limits {
         max_model_len: options.max_model_len.unwrap_or(trained),
         max_num_seqs: options.max_num_seqs,
@@ -110,10 +131,12 @@ pub fn trace_family(
         context: &context,
         module: Module { name: family.model_type.clone(), ..Module::default() },
         checker: checkpoint.map(Checker::new),
+        owners: HashMap::new(),
         tied: Vec::new(),
     };
-    let (mut module, more) = tracer.run(num_layers(&context)?)?;
-    warnings.extend(more);
+    let (mut module, unread, skipped) = tracer.run(num_layers(&context)?)?;
+    warnings.extend(unread);
+    let ignored = keys.ignored.into_iter().chain(skipped).collect();
     module.symbols = step::symbols(&limits);
     for group in &module.caches {
         module.symbols.declare(&group.pages_symbol(), pages(&limits));
@@ -122,11 +145,15 @@ pub fn trace_family(
     if !problems.is_empty() {
         return Err(TraceError::Unsound { file: family.file.clone(), problems });
     }
-    warnings.extend(unread_keys(&context));
+    warnings.extend(keys.unknown.into_iter().map(|unknown| Warning::UnknownKey {
+        config: config.path().to_owned(),
+        key: unknown.key,
+        nearest: unknown.nearest,
+    }));
     if options.strict && !warnings.is_empty() {
         return Err(TraceError::Strict(warnings));
     }
-    Ok(Traced { module, family: family.model_type.clone(), limits, warnings })
+    Ok(Traced { module, family: family.model_type.clone(), limits, warnings, ignored })
 }
 
 /// Every tensor that the model of a config reads, in the type that the config states.
@@ -149,6 +176,8 @@ struct Tracer<'a> {
     context: &'a Context<'a>,
     module: Module,
     checker: Option<Checker<'a>>,
+    /// The slot of each tensor that is not shared.
+    owners: HashMap<Template, String>,
     /// Tensors stored although they are tied, and what they are tied to.
     tied: Vec<(String, String)>,
 }
@@ -163,21 +192,24 @@ struct Kind {
 }
 
 impl Tracer<'_> {
-    fn run(mut self, num_layers: u32) -> Result<(Module, Vec<Warning>), TraceError> {
+    fn run(mut self, num_layers: u32) -> Result<(Module, Vec<Warning>, Vec<Ignored>), TraceError> {
         let (hidden, rotary) = self.embed()?;
         self.layers(num_layers, &hidden, &rotary)?;
         self.head(num_layers, &hidden)?;
         let tied = std::mem::take(&mut self.tied).into_iter();
         let mut warnings: Vec<Warning> =
             tied.map(|(tensor, shared)| Warning::StoredThoughTied { tensor, shared }).collect();
+        let mut ignored = Vec::new();
         if let (Some(checker), Some(checkpoint)) = (&self.checker, self.context.checkpoint) {
             let problems = checker.problems();
             if !problems.is_empty() {
                 return Err(TraceError::Weights { dir: checkpoint.dir().to_owned(), problems });
             }
-            warnings.extend(checker.unread_tensors(self.context.family, num_layers));
+            let (unread, skipped) = checker.unread_tensors(self.context.family, num_layers);
+            warnings.extend(unread);
+            ignored.extend(skipped);
         }
-        Ok((self.module, warnings))
+        Ok((self.module, warnings, ignored))
     }
 
     /// Token ids to hidden states, positions to rotary tables; gives the types of both.
@@ -197,7 +229,7 @@ impl Tracer<'_> {
         }
         body.graph.sink(Sink::Tap(Template::new(&family.embed_tokens.at)?), hidden);
         let done = body.done();
-        self.end(done, 0);
+        self.end(done, 0)?;
         Ok((ty, table))
     }
 
@@ -276,6 +308,7 @@ impl Tracer<'_> {
         body.graph.sink(Sink::State("hidden_states".to_owned()), output);
         body.graph.sink(Sink::Tap(layers.at.clone()), output);
         let Done { graph, weights, groups, tied } = body.done();
+        self.claim(&weights)?;
         self.module.functions.push(graph);
         self.tied.extend(tied);
         let dtypes = self.dtypes(&weights, layer);
@@ -297,12 +330,13 @@ impl Tracer<'_> {
         let logits = one(body.slot(slot, &context.arguments(slot, None)?, rows, Some(DType::F32))?);
         body.graph.sink(Sink::Output("logits".to_owned()), logits);
         let done = body.done();
-        self.end(done, layer);
+        self.end(done, layer)?;
         Ok(())
     }
 
     /// Adds a function before or after the layers, called for `layer`.
-    fn end(&mut self, done: Done, layer: u32) {
+    fn end(&mut self, done: Done, layer: u32) -> Result<(), TraceError> {
+        self.claim(&done.weights)?;
         if let Some(checker) = &mut self.checker {
             for weight in &done.weights {
                 checker.check(weight, 0);
@@ -311,6 +345,24 @@ impl Tracer<'_> {
         self.tied.extend(done.tied);
         self.module.call(self.module.functions.len(), layer..layer + 1);
         self.module.functions.push(done.graph);
+        Ok(())
+    }
+
+    /// Notes whose tensors these are.
+    fn claim(&mut self, weights: &[UsedWeight]) -> Result<(), TraceError> {
+        for weight in weights {
+            let Some(owner) = &weight.owner else { continue };
+            let first = self.owners.entry(weight.name.clone()).or_insert_with(|| owner.clone());
+            if first != owner {
+                return Err(TraceError::ClaimedTwice {
+                    file: self.context.family.file.clone(),
+                    tensor: weight.name.to_string(),
+                    first: first.clone(),
+                    second: owner.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -349,10 +401,10 @@ fn flow<'b>(
         Flow::Add(left, right) => {
             let left = flow(body, left, arguments, input, steps, name)?;
             let right = flow(body, right, arguments, input, steps, name)?;
-            body.graph.op1(Add, &[left, right], name).map_err(|source| TraceError::Step {
+            body.graph.op1(Add, &[left, right], name).map_err(|problem| TraceError::Step {
                 file: body.context.family.file.clone(),
                 step: name.to_owned(),
-                source: Box::new(source),
+                problem: Box::new(problem),
             })
         }
     }
@@ -385,28 +437,15 @@ fn check_options(options: &TraceOptions) -> Result<(), TraceError> {
 /// Inputs of the step count in i32.
 const MAX_LIMIT: u32 = i32::MAX as u32;
 
-/// Conditions of the family, and those of all families.
-fn check_config(context: &Context<'_>) -> Result<(), TraceError> {
-    let config = context.config;
-    if let Some(value) = config.value("quantization_config")? {
-        let method = value.get("quant_method").map_or(Setting::Object, Setting::from_json);
-        return Err(TraceError::Unsupported {
-            config: config.path().to_owned(),
-            family: context.family.model_type.clone(),
-            key: "quantization_config".to_owned(),
-            found: method,
-            supported: "weights that are not quantised".to_owned(),
-        });
-    }
+/// Longest sequence that a config may ask for on its own, in tokens.
+const MAX_TRAINED: u32 = 1 << 26;
+
+/// Conditions of the family.
+fn check_requirements(context: &Context<'_>) -> Result<(), TraceError> {
     for requirement in &context.family.requires {
         if !context.flag(&requirement.that)? {
-            return Err(TraceError::Unsupported {
-                config: config.path().to_owned(),
-                family: context.family.model_type.clone(),
-                key: config.spelling(&requirement.key).to_owned(),
-                found: context.setting(&requirement.key),
-                supported: requirement.supported.clone(),
-            });
+            let keys = context.keys_and_values(&[&requirement.key]);
+            return Err(context.unsupported_keys(keys, requirement.supported.clone()));
         }
     }
     Ok(())
@@ -442,35 +481,6 @@ fn other_architecture(context: &Context<'_>) -> Result<Option<Warning>, TraceErr
         expected: expected.join(", "),
     }))
 }
-
-/// Keys that others read: the loader, the tokenizer and the generation config.
-const READ_ELSEWHERE: [&str; 4] = ["model_type", "bos_token_id", "eos_token_id", "pad_token_id"];
-
-fn unread_keys(context: &Context<'_>) -> Vec<Warning> {
-    let unread = context.config.unread_keys().into_iter();
-    let unread =
-        unread.filter(|unread| unread.irrelevant.is_none() && !READ_ELSEWHERE.contains(&unread.key.as_str()));
-    let warnings = unread.take(MAX_WARNINGS).map(|unread| Warning::UnreadKey {
-        config: context.config.path().to_owned(),
-        nearest: nearest_key(context, &unread.key),
-        key: unread.key,
-    });
-    warnings.collect()
-}
-
-/// The key that is read with almost this name; inside an object, whatever the object is called.
-fn nearest_key(context: &Context<'_>, key: &str) -> Option<String> {
-    match key.rsplit_once('.') {
-        None => nearest(key, context.keys()).map(str::to_owned),
-        Some((object, key)) => {
-            let keys = context.keys().filter_map(|known| Some(known.rsplit_once('.')?.1));
-            nearest(key, keys).map(|nearest| format!("{object}.{nearest}"))
-        }
-    }
-}
-
-/// Most keys that are warned of.
-const MAX_WARNINGS: usize = 64;
 
 /// How many pages a cache may have: enough for all sequences at full length.
 fn pages(limits: &Limits) -> SymbolInfo {

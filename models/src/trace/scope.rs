@@ -8,8 +8,7 @@ use mscc_ir::{DType, Dim, Graph, Template, TensorType, Value, step};
 
 use super::context::Context;
 use super::error::TraceError;
-use crate::blocks::Block;
-use crate::spec::{Setting, Slot};
+use crate::spec::{LAYER_INDEX, Setting, Slot};
 
 /// A function under construction.
 pub(super) struct Body<'b> {
@@ -35,6 +34,8 @@ pub(super) struct Body<'b> {
 pub(super) struct UsedWeight {
     pub name: Template,
     pub shape: Vec<u64>,
+    /// The slot whose own it is; `None` if the slot shares what is another's.
+    pub owner: Option<String>,
 }
 
 /// The values of a slot's parameters.
@@ -169,13 +170,18 @@ impl Scope<'_, '_> {
     /// The error for a value of a parameter that no block takes yet.
     pub fn unsupported(&self, name: &str, supported: impl Into<String>) -> TraceError {
         let expr = &self.slot.arguments[self.position(name)].expr;
-        self.body.context.unsupported(expr, self.argument(name).clone(), supported.into())
+        self.body.context.unsupported(expr, supported.into())
     }
 
     /// The error for a value of a parameter that makes no sense.
     pub fn bad(&self, name: &str, expected: impl Into<String>) -> TraceError {
         let expr = &self.slot.arguments[self.position(name)].expr;
         self.body.context.bad_setting(expr, self.argument(name).clone(), expected.into())
+    }
+
+    /// Refuses a parameter's value unless it is what is expected.
+    pub fn ensure(&self, name: &str, holds: bool, expected: impl Into<String>) -> Result<(), TraceError> {
+        if holds { Ok(()) } else { Err(self.bad(name, expected)) }
     }
 
     /// The type that the model computes in.
@@ -199,12 +205,14 @@ impl Scope<'_, '_> {
         let local = self.renamed(name);
         let own = self.body.checkpoint_path(&join(&self.slot.at, &local));
         let mut path = own.clone();
+        let mut owner = Some(self.slot.name.clone());
         if let Some(tied_to) = &self.arguments.tied_to {
             let shared = join(tied_to, &local);
             if self.body.context.is_stored(&own, self.body.layer) {
                 self.body.stored_though_tied.push((own, shared));
             } else {
                 path = shared;
+                owner = None;
             }
         }
         let template = Template::new(&path).map_err(|source| TraceError::BadPath { source })?;
@@ -212,7 +220,7 @@ impl Scope<'_, '_> {
         let dims: Vec<Dim> = shape.iter().map(|size| dim(*size)).collect();
         let ty = TensorType::new(dtype, dims);
         let value = self.body.leaf(Leaf::Weight(template.clone()), &join(&self.slot.at, &local), ty);
-        let used = UsedWeight { name: template, shape: shape.to_vec() };
+        let used = UsedWeight { name: template, shape: shape.to_vec(), owner };
         if !self.body.weights.contains(&used) {
             self.body.weights.push(used);
         }
@@ -337,14 +345,24 @@ impl Scope<'_, '_> {
         }
     }
 
-    fn misfit(&self, source: TypeError) -> TraceError {
-        let Block { name, .. } = self.slot.block;
+    fn misfit(&self, problem: TypeError) -> TraceError {
+        let context = self.body.context;
+        let mut keys = Vec::new();
+        for argument in &self.slot.arguments {
+            argument.expr.keys(&mut |key| {
+                if key != LAYER_INDEX && context.setting(key) != Setting::Null && !keys.contains(&key) {
+                    keys.push(key);
+                }
+            });
+        }
         TraceError::Misfit {
-            file: self.body.context.family.file.clone(),
+            config: context.config.path().to_owned(),
+            keys: context.keys_and_values(&keys),
+            file: context.family.file.clone(),
             place: self.slot.place,
             slot: self.slot.name.clone(),
-            block: name,
-            source: Box::new(source),
+            block: self.slot.block.name,
+            problem: Box::new(problem),
         }
     }
 }

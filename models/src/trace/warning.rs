@@ -5,14 +5,14 @@ use std::path::PathBuf;
 /// Something that may be a mistake, or that is done differently elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// A config key that nothing reads and that is not known to be harmless.
-    #[error("{}: `{key}` is not read{}", config.display(), similar(nearest))]
-    UnreadKey {
+    /// A config key that nobody knows.
+    #[error("{}: `{key}` is not known and not read{}", config.display(), similar(nearest))]
+    UnknownKey {
         /// The config.
         config: PathBuf,
         /// The key.
         key: String,
-        /// The key that was probably meant.
+        /// The known key that was probably meant.
         nearest: Option<String>,
     },
     /// Stored tensors that the model does not use.

@@ -11,6 +11,7 @@ use super::context::weight_dtype;
 use super::scope::UsedWeight;
 use super::warning::Warning;
 use crate::hf::nearest;
+use crate::keys::Ignored;
 use crate::spec::Family;
 
 /// Tensors of one name over the layers that have the same problem.
@@ -138,15 +139,18 @@ impl<'a> Checker<'a> {
         problems.collect()
     }
 
-    /// Warnings for stored tensors that the model does not read, one for each pattern of names.
-    pub fn unread_tensors(&self, family: &Family, num_layers: u32) -> Vec<Warning> {
+    /// Stored tensors that the model does not read, one entry for each pattern of names: those of which nobody
+    /// knows why, and those of which somebody does.
+    pub fn unread_tensors(&self, family: &Family, num_layers: u32) -> (Vec<Warning>, Vec<Ignored>) {
+        let own = family.skip.iter().map(|(pattern, reason)| (pattern.as_str(), reason.as_str()));
+        let skipped: Vec<(&str, &str)> = own.chain(SKIPPED).collect();
+        let mut counts = vec![0_usize; skipped.len()];
         let mut patterns: BTreeMap<String, usize> = BTreeMap::new();
         let mut past = 0;
         for name in self.unread() {
-            if family.skip.iter().any(|pattern| matches(pattern, name)) {
-                continue;
-            }
-            if is_past(family.layers.at.as_str(), name, num_layers) {
+            if let Some(at) = skipped.iter().position(|(pattern, _)| matches(pattern, name)) {
+                counts[at] += 1;
+            } else if is_past(family.layers.at.as_str(), name, num_layers) {
                 past += 1;
             } else {
                 let pattern = pattern(name);
@@ -164,13 +168,26 @@ impl<'a> Checker<'a> {
             count,
         });
         let past = (past > 0).then_some(Warning::LayersPastLast { count: past, num_layers });
-        past.into_iter().chain(warnings).collect()
+        let ignored = skipped.iter().zip(counts).filter(|(_, count)| *count > 0);
+        let ignored = ignored.map(|((pattern, reason), count)| Ignored {
+            name: format!("{count} tensors `{pattern}`"),
+            reason: (*reason).to_owned(),
+        });
+        (past.into_iter().chain(warnings).collect(), ignored.collect())
     }
 
     fn unread(&self) -> impl Iterator<Item = &'a str> {
         self.checkpoint.tensors().keys().map(String::as_str).filter(|name| !self.read.contains(name))
     }
 }
+
+/// Patterns of tensors that checkpoints of any family may hold and no model reads, and why.
+const SKIPPED: [(&str, &str); 4] = [
+    ("*.rotary_emb.inv_freq", "computed from the config"),
+    ("*.rotary_emb.cos_cached", "computed from the config"),
+    ("*.rotary_emb.sin_cached", "computed from the config"),
+    ("*.attn.masked_bias", "a mask, which attention needs none of"),
+];
 
 /// How many names a missing one is compared with, and for how many missing ones.
 const MAX_COMPARED: usize = 1024;
