@@ -15,6 +15,7 @@ use mscc_models::{TraceError, TraceOptions, Traced};
 use mscc_patterns::Rule;
 
 use crate::egraph::{Outcome, Report};
+use crate::files::read_text;
 use crate::lower::{LowerError, lower};
 use crate::options::{OptionError, Options, Resolved};
 use crate::passes::weight_dtype::cast_weights;
@@ -164,8 +165,7 @@ fn optimise(
     rules: &[Rule],
     target: &Target,
 ) -> Result<(Module, Vec<Report>), CompileError> {
-    let cast = resolved.dtype.map(|dtype| cast_weights(traced, dtype));
-    Ok(passes::run(cast.as_ref().unwrap_or(traced), &Pass::ALL, rules, target)?)
+    Ok(passes::run(&cast_weights(traced, resolved.dtype), &Pass::ALL, rules, target)?)
 }
 
 /// Puts the graphs before and after fusion beside the launches made of them.
@@ -207,7 +207,7 @@ fn weight_files(checkpoint: &Checkpoint) -> Vec<WeightFile> {
 }
 
 /// How often each rule's form was chosen, over all functions.
-fn rewrites(reports: &[Report]) -> Vec<(String, u32)> {
+pub fn rewrites(reports: &[Report]) -> Vec<(String, u32)> {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for rule in reports.iter().flat_map(|report| &report.rules) {
         let fired = rule.events.iter().filter(|event| matches!(event.outcome, Outcome::Fired { .. })).count();
@@ -220,7 +220,7 @@ fn text_assets(dir: &ModelDir, config: &HfConfig, options: &Options) -> Result<T
     let generation: GenerationConfig = dir.generation_config(config)?;
     let chat_template = match &options.chat_template {
         None => None,
-        Some(path) => Some(std::fs::read_to_string(path).map_err(|source| CompileError::OptionFile {
+        Some(path) => Some(read_text(path).map_err(|source| CompileError::OptionFile {
             key: "chat_template",
             path: path.clone(),
             source,

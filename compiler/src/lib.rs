@@ -9,6 +9,7 @@
 mod compile;
 pub mod cost;
 pub mod egraph;
+pub mod files;
 pub mod lower;
 pub mod memory;
 pub mod options;
@@ -16,6 +17,6 @@ pub mod passes;
 pub mod rules;
 pub mod target;
 
-pub use compile::{CompileError, Compiled, compile};
+pub use compile::{CompileError, Compiled, compile, rewrites};
 pub use options::{OptionError, Options, Resolved};
 pub use target::Target;

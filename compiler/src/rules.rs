@@ -1,15 +1,15 @@
 //! The rules of a compilation: those built in and a user's own, which are proved first.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mscc_patterns::{ProofFailure, Rule, RuleError};
+
+use crate::files::read_text;
 
 /// Random instances on which a user's rule is proved.
 const PROOF_ROUNDS: u32 = 20;
 /// Seed of the proofs, fixed so that a rule is taken or refused the same way every time.
 const PROOF_SEED: u64 = 1;
-/// Largest file of rules that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// Why rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +22,6 @@ pub enum RulesError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A file that is too large to be rules.
-    #[error("{}: larger than 1 MiB", .0.display())]
-    TooLarge(PathBuf),
     /// A text that is no rule.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -54,7 +51,8 @@ pub enum RulesError {
 pub fn load(files: &[PathBuf]) -> Result<Vec<Rule>, RulesError> {
     let mut rules = mscc_patterns::builtin()?;
     for path in files {
-        let own = mscc_patterns::load(&read(path)?, &path.to_string_lossy())?;
+        let text = read_text(path).map_err(|source| RulesError::Read { path: path.clone(), source })?;
+        let own = mscc_patterns::load(&text, &path.to_string_lossy())?;
         for rule in own {
             if rules.iter().any(|other| other.name == rule.name) {
                 return Err(RulesError::Taken { path: path.clone(), name: rule.name });
@@ -68,14 +66,6 @@ pub fn load(files: &[PathBuf]) -> Result<Vec<Rule>, RulesError> {
         }
     }
     Ok(rules)
-}
-
-fn read(path: &Path) -> Result<String, RulesError> {
-    let failed = |source| RulesError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-        return Err(RulesError::TooLarge(path.to_owned()));
-    }
-    std::fs::read_to_string(path).map_err(failed)
 }
 
 #[cfg(test)]

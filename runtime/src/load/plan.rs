@@ -17,6 +17,11 @@ pub fn read_plan(path: &Path) -> Result<Plan, RuntimeError> {
     let unreadable = |source| RuntimeError::Read { path: path.to_owned(), source };
     let unfit = |source| RuntimeError::Plan { path: path.to_owned(), source };
     let mut bytes = Vec::new();
+    // Asked before opening, since opening a pipe would wait for its other end.
+    let kind = std::fs::metadata(path).map_err(unreadable)?;
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(unreadable(std::io::Error::other("it is a pipe or a device")));
+    }
     let file = File::open(path).map_err(unreadable)?;
     file.take(MAX_PLAN_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_PLAN_BYTES {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mscc_compiler::files::read_text;
 use mscc_compiler::{CompileError, Compiled, Options};
 use serde_saphyr::UserMessageFormatter;
 
@@ -9,8 +10,6 @@ use crate::error::CliError;
 
 /// Without this file a directory holds no tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
-/// Largest model.yaml that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// The options that `model` stands for: those of a YAML file, or the defaults for a model directory or config.json.
 ///
@@ -19,11 +18,7 @@ pub fn read(model: &Path) -> Result<Options, CliError> {
     if !is_yaml(model) {
         return Ok(Options { model: Some(model.to_owned()), ..Options::default() });
     }
-    let read = |source| CliError::Read { path: model.to_owned(), source };
-    if std::fs::metadata(model).map_err(read)?.len() > MAX_BYTES {
-        return Err(CliError::Input(format!("{}: larger than 1 MiB", model.display())));
-    }
-    let text = std::fs::read_to_string(model).map_err(read)?;
+    let text = read_text(model).map_err(|source| CliError::Read { path: model.to_owned(), source })?;
     let mut options =
         parse(&text).map_err(|problem| CliError::Input(format!("{}: {problem}", model.display())))?;
     let own = [&mut options.model, &mut options.tokenizer, &mut options.chat_template];
