@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::random::Random;
+use crate::tree::Tree;
 
 /// Longest input that is made, in bytes.
 const MAX_BYTES: usize = 1 << 16;
@@ -46,11 +47,35 @@ const TROUBLE: [&str; 31] = [
 pub fn mutate(random: &mut Random<'_>, seeds: &[Vec<u8>]) -> Vec<u8> {
     let Some(seed) = random.pick(seeds) else { return random.bytes(16) };
     let mut bytes = seed.clone();
-    for _ in 0..1 + random.below(4) {
+    let count = if random.once_in(2) { 1 } else { 2 + random.below(4) };
+    for _ in 0..count {
         change(random, &mut bytes, seeds);
     }
     bytes.truncate(MAX_BYTES);
     bytes
+}
+
+/// One of the seeds, a JSON document, with a few values changed, or, as often, a few bytes.
+pub fn mutate_json(random: &mut Random<'_>, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let value = random.pick(seeds).and_then(|seed| serde_json::from_slice(seed).ok());
+    match value {
+        Some(value) if random.once_in(2) => {
+            let mut tree = Tree::new(value);
+            let _ = tree.mutate(random);
+            tree.value().to_string().into_bytes()
+        }
+        _ => mutate(random, seeds),
+    }
+}
+
+/// As [`mutate_json`], for JSON with its length in front.
+pub fn mutate_header(random: &mut Random<'_>, seeds: &[Vec<u8>]) -> Vec<u8> {
+    if random.once_in(4) {
+        return mutate(random, seeds);
+    }
+    let jsons: Vec<Vec<u8>> = seeds.iter().filter_map(|seed| Some(seed.get(8..)?.to_vec())).collect();
+    let json = mutate_json(random, &jsons);
+    [&(json.len() as u64).to_le_bytes()[..], &json].concat()
 }
 
 /// Sixteen bytes, for targets that take their choices from them.
@@ -60,7 +85,7 @@ pub fn draw(random: &mut Random<'_>, _: &[Vec<u8>]) -> Vec<u8> {
 
 fn change(random: &mut Random<'_>, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     let at = random.below(bytes.len() + 1);
-    match random.below(10) {
+    match random.below(14) {
         0 => bytes.truncate(at),
         1 => {
             if let Some(byte) = bytes.get_mut(at) {
@@ -88,7 +113,7 @@ fn change(random: &mut Random<'_>, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
             let text = random.pick(&TROUBLE).copied().unwrap_or_default();
             bytes.splice(word, text.bytes());
         }
-        8 => {
+        8..11 => {
             let from = word(random, bytes);
             let copy = bytes[from].to_vec();
             let to = word(random, bytes);

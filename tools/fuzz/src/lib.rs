@@ -69,7 +69,7 @@ pub static TARGETS: [Target; 9] = [
         seeds: || {
             seeds(&["tests/data/configs", "tests/data/fixtures"], &["config.json", "b.json", "tiny.json"])
         },
-        mutate: bytes::mutate,
+        mutate: bytes::mutate_json,
         run: targets::hf_config,
     },
     Target {
@@ -90,7 +90,7 @@ pub static TARGETS: [Target; 9] = [
         name: "plan_bytes",
         about: "plan.bin with any bytes and right hashes, loaded and run",
         seeds: plan::seeds,
-        mutate: bytes::mutate,
+        mutate: plan::mutate,
         run: plan_bytes,
     },
     Target {
@@ -111,7 +111,7 @@ pub static TARGETS: [Target; 9] = [
         name: "safetensors_header",
         about: "headers of safetensors files",
         seeds: || headers(&["tests/data/fixtures"]),
-        mutate: bytes::mutate,
+        mutate: bytes::mutate_header,
         run: targets::safetensors_header,
     },
 ];
@@ -139,7 +139,9 @@ fn files(folders: &[&str], endings: &[&str]) -> Vec<PathBuf> {
     while let Some(folder) = open.pop() {
         for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
             if path.is_dir() {
-                open.push(path);
+                // What `cargo fuzz` builds.
+                let built = path.ends_with("fuzz/target") || path.ends_with("fuzz/corpus");
+                open.extend((!built).then_some(path));
             } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
                 found.push(path);
             }
@@ -174,4 +176,28 @@ fn headers(folders: &[&str]) -> Vec<Vec<u8>> {
         Some(bytes)
     };
     files(folders, &["model.safetensors", "of-00002.safetensors"]).into_iter().filter_map(header).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_sorted_have_seeds_and_a_file_for_cargo_fuzz() {
+        assert!(TARGETS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for target in TARGETS.iter().filter(|target| target.name != "plan_fields") {
+            let seeds = (target.seeds)();
+            assert!(!seeds.is_empty(), "{} has no seeds", target.name);
+        }
+        let folders = ["compiler", "ir", "models", "patterns", "runtime"];
+        let guided: Vec<String> = files(&folders, &[".rs"])
+            .iter()
+            .filter(|path| path.parent().unwrap().ends_with("fuzz/fuzz_targets"))
+            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let mut guided: Vec<&str> = guided.iter().map(String::as_str).collect();
+        guided.sort_unstable();
+        let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        assert_eq!(guided, names, "`fuzz/fuzz_targets` of the crates");
+    }
 }

@@ -11,6 +11,7 @@ use mscc_ir::plan::{Plan, container};
 use mscc_runtime::step::batch::{GroupTables, StepBatch, StepModel, TapSink};
 use mscc_runtime::{LoadOptions, Model, RuntimeError};
 
+use crate::bytes;
 use crate::random::Random;
 use crate::tree::Tree;
 
@@ -37,7 +38,7 @@ pub fn plan_fields(input: &[u8]) -> &'static str {
     TREES.with_borrow_mut(|trees| {
         let mut random = Random::of_bytes(input);
         // The first is the smallest, of which there can be most.
-        let index = if random.once_in(6) { random.below(trees.len()) } else { 0 };
+        let index = if random.once_in(12) { random.below(trees.len()) } else { 0 };
         let (tree, origin) = (&mut trees[index], &origins()[index]);
         let undo = tree.mutate(&mut random);
         let plan = serde::Deserialize::deserialize(tree.value());
@@ -50,13 +51,29 @@ pub fn plan_fields(input: &[u8]) -> &'static str {
 /// A file of sections with right hashes: what the decoder of bodies says, and a run of what still loads.
 pub fn plan_bytes(input: &[u8]) -> &'static str {
     let Some(plan) = decode(&seal(input)) else { return "refused: cannot be decoded" };
-    run(plan, &origins()[0], &mut Random::of_bytes(input))
+    let hash = *blake3::hash(input).as_bytes();
+    run(plan, &origins()[0], &mut Random::of_bytes(&hash))
 }
 
 /// The encoded plans, for mutation as bytes.
 pub fn seeds() -> Vec<Vec<u8>> {
     let encode = |origin: &Origin| container::encode(&origin.plan).expect("plans can be written");
     origins().iter().map(encode).collect()
+}
+
+/// One of the seeds with one section changed, and its length stated as it is.
+pub fn mutate(random: &mut Random<'_>, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let Some(seed) = random.pick(seeds) else { return Vec::new() };
+    let entry = 16 + 64 * random.below(5);
+    let number = |at: usize| Some(u64::from_le_bytes(*seed.get(at..)?.first_chunk()?) as usize);
+    let section =
+        number(entry + 16).zip(number(entry + 24)).and_then(|(at, len)| Some(at..at.checked_add(len)?));
+    let Some(section) = section.filter(|section| section.end <= seed.len()) else { return seed.clone() };
+    let body = bytes::mutate(random, &[seed[section.clone()].to_vec()]);
+    let mut changed = seed.clone();
+    changed[entry + 24..entry + 32].copy_from_slice(&(body.len() as u64).to_le_bytes());
+    changed.splice(section, body);
+    changed
 }
 
 /// The file with hashes and lengths as they should be, if it has a table of sections at all.

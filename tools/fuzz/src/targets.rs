@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use mscc_checkpoint::Header;
+use mscc_checkpoint::{Header, HeaderError};
 use mscc_ir::DType;
 use mscc_ir::text::{parse_module, print_module};
 use mscc_ir::verify::verify;
@@ -17,10 +17,12 @@ const ACCEPTED: &str = "accepted";
 
 /// A safetensors file, up to the end of its header.
 pub fn safetensors_header(input: &[u8]) -> &'static str {
-    // As long as its header says, where that is possible, so that more than the length is read.
-    let stated = Header::parse(input, input.len() as u64);
-    let longer = [64, 128, 1 << 20].map(|more| Header::parse(input, input.len() as u64 + more));
-    let Some(header) = std::iter::once(stated).chain(longer).find_map(Result::ok) else { return REFUSED };
+    // As long as the header says, so that more than the length is read.
+    let stated = |error: HeaderError| match error {
+        HeaderError::FileLength { expected, .. } => Header::parse(input, expected),
+        other => Err(other),
+    };
+    let Ok(header) = Header::parse(input, input.len() as u64).or_else(stated) else { return REFUSED };
     for tensor in &header.tensors {
         assert!(tensor.offset.checked_add(tensor.bytes).is_some(), "{tensor:?} has no end");
     }

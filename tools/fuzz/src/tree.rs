@@ -181,9 +181,9 @@ impl Tree {
         }
     }
 
-    /// A place; every kind as often as any other, or every place.
+    /// A place: of any kind as often as of any other, or, more often, any place.
     fn draw(&self, random: &mut Random<'_>) -> usize {
-        if random.once_in(2) {
+        if !random.once_in(3) {
             return random.below(self.places.len());
         }
         let kind = &self.kinds[random.below(self.kinds.len())];

@@ -20,7 +20,7 @@ use mscc_ir::ops::OpKind;
 use serde_json::Value;
 
 /// Folder, crate, and which of ours it may use. Tests that need more belong in `tests/`.
-const CRATES: [(&str, &str, &[&str]); 11] = [
+const CRATES: [(&str, &str, &[&str]); 12] = [
     ("ir", "mscc-ir", &[]),
     ("models/checkpoint", "mscc-checkpoint", &[]),
     ("models", "mscc-models", &["mscc-ir", "mscc-checkpoint"]),
@@ -29,6 +29,7 @@ const CRATES: [(&str, &str, &[&str]); 11] = [
     ("runtime/text", "mscc-text", &[]),
     ("runtime", "mscc-runtime", &["mscc-ir", "mscc-checkpoint", "mscc-text"]),
     ("tools/report", "mscc-report", &["mscc-ir"]),
+    ("tools/fuzz", "mscc-fuzz", ANY),
     ("tools/mscc", "mscc", ANY),
     ("tools/xtask", "xtask", ANY),
     ("tests", "mscc-tests", ANY),

@@ -1,0 +1,6 @@
+//! The same target as `cargo xtask fuzz plan_bytes`, guided by coverage.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    mscc_fuzz::plan_bytes(input);
+});
