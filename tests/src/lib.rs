@@ -12,7 +12,19 @@ use mscc_runtime::{LoadOptions, Model};
 use serde::Deserialize;
 
 /// The fixtures that are in the repository.
-pub const FIXTURES: [&str; 6] = ["llama", "llama_f16", "qwen2_sharded", "qwen2_tied", "qwen3", "qwen3_f32"];
+pub const FIXTURES: [&str; 11] = [
+    "llama",
+    "llama_biased",
+    "llama_f16",
+    "llama_linear",
+    "llama_mixed",
+    "qwen2_odd",
+    "qwen2_sharded",
+    "qwen2_tied",
+    "qwen3",
+    "qwen3_f32",
+    "qwen3_odd",
+];
 
 /// `tests/data`.
 pub fn data() -> PathBuf {

@@ -93,7 +93,7 @@ fn what_is_not_supported_is_named() {
         }
     };
     let cases = [
-        (r#""model_type": "qwen3""#, r#""model_type": "qwen9""#, "the nearest is `qwen"),
+        (r#""model_type": "qwen3""#, r#""model_type": "qwen9""#, "the nearest is"),
         (r#""hidden_act": "silu""#, r#""hidden_act": "gelu""#, "hidden_act"),
         (
             r#""rope_scaling": null"#,
