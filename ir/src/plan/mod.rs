@@ -206,7 +206,7 @@ pub struct Function {
 /// A function as graphs, before and after fusion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
-    /// As its author wrote it, cut where functions end.
+    /// As its author wrote it, normalised and cut where functions end.
     pub source: Graph,
     /// In the form that was lowered.
     pub fused: Graph,
