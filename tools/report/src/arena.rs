@@ -36,7 +36,7 @@ pub struct Slot {
 /// A value from the launch that makes it to the last that reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Name of the launch that makes it, or what it is.
+    /// Its name, or what it is.
     pub name: String,
     /// First launch, counted over all functions.
     pub first: usize,
@@ -130,7 +130,7 @@ struct Trace<'a> {
 #[derive(Clone, Copy)]
 enum Event<'a> {
     Read,
-    Write(&'a Launch, &'a Operand),
+    Write(&'a str, &'a Operand),
 }
 
 impl<'a> Trace<'a> {
@@ -144,9 +144,10 @@ impl<'a> Trace<'a> {
             for read in launch.operands.iter().filter_map(slot) {
                 slots.entry(read).or_default().push((at, Event::Read));
             }
-            for result in &launch.results {
+            for (index, result) in launch.results.iter().enumerate() {
                 if let Some(written) = slot(result) {
-                    slots.entry(written).or_default().push((at, Event::Write(launch, result)));
+                    let name = result_name(function, launch, index);
+                    slots.entry(written).or_default().push((at, Event::Write(name, result)));
                 }
             }
             for tap in function.taps.iter().filter(|tap| tap.after as usize == at) {
@@ -171,6 +172,14 @@ impl<'a> Trace<'a> {
             Event::Read => None,
         })
     }
+}
+
+/// The name of a result, which the graph tells; else that of the launch.
+fn result_name<'a>(function: &'a Function, launch: &'a Launch, index: usize) -> &'a str {
+    let fused = function.listing.as_ref().map(|listing| &listing.fused);
+    let node = fused.and_then(|fused| Some(fused.node(fused.by_name(&launch.name)?.node)));
+    let made = node.filter(|node| node.op() == Some(&launch.op));
+    made.and_then(|node| node.results.get(index)).map_or(&launch.name, |result| &result.name)
 }
 
 /// Of each function, the slots whose values later calls read.
@@ -252,9 +261,9 @@ fn spans(
                     span.last = *at;
                 }
             }
-            Event::Write(launch, operand) => {
+            Event::Write(name, operand) => {
                 let (bytes, bytes_likely) = bytes(table, operand)?;
-                let name = launch.name.clone();
+                let name = (*name).to_owned();
                 spans.push(Span { name, first: *at, last: *at, bytes, bytes_likely });
             }
         }

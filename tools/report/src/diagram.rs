@@ -80,8 +80,8 @@ pub enum Item {
     Departure(Value, String),
 }
 
-/// A graph as it is drawn: ops that run in a step, state that comes and goes. Weights, inputs and caches are lines in
-/// the nodes that read them.
+/// A graph as it is drawn: ops that run in a step, state that comes and goes. What else comes in (weights, inputs, caches,
+/// and state that many only read) is told by the nodes that read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagram {
     /// What is drawn; operands before users.
@@ -93,12 +93,15 @@ pub struct Diagram {
 /// What of a graph is drawn: all, or ops in `only`.
 pub fn diagram(graph: &Graph, only: Option<&BTreeSet<NodeId>>) -> Diagram {
     let weight_only = graph.weight_only();
+    let replaced: BTreeSet<&str> = graph.sinks().iter().filter_map(|(sink, _)| state_name(sink)).collect();
+    let replaces = |name: &String| replaced.contains(name.as_str());
+    let users: Vec<usize> = graph.users().iter().map(Vec::len).collect();
     let is_drawn = |id: NodeId, node: &Node| match &node.kind {
         NodeKind::Op(_) => match only {
             Some(only) => only.contains(&id),
             None => !weight_only[id.index()],
         },
-        NodeKind::Leaf(Leaf::State(_)) => only.is_none(),
+        NodeKind::Leaf(Leaf::State(name)) => only.is_none() && (replaces(name) || users[id.index()] == 1),
         NodeKind::Leaf(_) => false,
     };
     let mut items = Vec::new();
@@ -119,6 +122,24 @@ pub fn diagram(graph: &Graph, only: Option<&BTreeSet<NodeId>>) -> Diagram {
         items.push(Item::Departure(*value, name.clone()));
     }
     Diagram { items, edges: edges.into_iter().collect() }
+}
+
+fn state_name(sink: &Sink) -> Option<&str> {
+    match sink {
+        Sink::State(name) => Some(name),
+        Sink::Cache(_) | Sink::Output(_) | Sink::Tap(_) => None,
+    }
+}
+
+impl Diagram {
+    /// Nodes of the graph that are drawn.
+    pub fn nodes(&self) -> BTreeSet<NodeId> {
+        let node = |item: &Item| match item {
+            Item::Op(id) | Item::Arrival(id) => Some(*id),
+            Item::Departure(..) => None,
+        };
+        self.items.iter().filter_map(node).collect()
+    }
 }
 
 /// What an operand is for someone who looks at the node that reads it.

@@ -1,9 +1,10 @@
 //! Graphviz: fused graphs as text that `dot` draws.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
+use mscc_ir::NodeId;
 use mscc_ir::plan::Listing;
-use mscc_ir::{NodeId, NodeKind};
 
 use crate::diagram::{self, Diagram, Fusion, Item};
 use crate::{Kind, ReportError, clip};
@@ -37,7 +38,9 @@ fn write_kind(
 ) -> fmt::Result {
     let graph = &listing.fused;
     let weight_only = graph.weight_only();
-    let Diagram { items, edges } = diagram::diagram(graph, None);
+    let diagram = diagram::diagram(graph, None);
+    let drawn = diagram.nodes();
+    let Diagram { items, edges } = diagram;
     let fusion_of = diagram::fusion_of(fusions, graph.len(), false);
     writeln!(out, "  subgraph cluster_{index} {{")?;
     writeln!(out, "    label={}", quoted(&format!("@{} × {}", kind.function.name, kind.calls)))?;
@@ -53,7 +56,7 @@ fn write_kind(
             }
             Item::Op(id) => {
                 let fusion = fusion_of[id.index()].map(|index| &fusions[index]);
-                let label = label(listing, *id, &weight_only, fusion);
+                let label = label(listing, *id, &weight_only, &drawn, fusion);
                 match fusion {
                     Some(fusion) => {
                         let color = COLORS[fusion.color % COLORS.len()];
@@ -71,7 +74,13 @@ fn write_kind(
     Ok(())
 }
 
-fn label(listing: &Listing, id: NodeId, weight_only: &[bool], fusion: Option<&Fusion>) -> String {
+fn label(
+    listing: &Listing,
+    id: NodeId,
+    weight_only: &[bool],
+    drawn: &BTreeSet<NodeId>,
+    fusion: Option<&Fusion>,
+) -> String {
     let graph = &listing.fused;
     let node = graph.node(id);
     let mut lines = vec![clip(&node.to_string())];
@@ -79,9 +88,7 @@ fn label(listing: &Listing, id: NodeId, weight_only: &[bool], fusion: Option<&Fu
         lines.push(clip(&format!("{}: {}", result.name, result.ty)));
     }
     for operand in &node.operands {
-        let is_line = weight_only[operand.node.index()]
-            || matches!(graph.node(operand.node).kind, NodeKind::Leaf(ref leaf) if !matches!(leaf, mscc_ir::Leaf::State(_)));
-        if is_line {
+        if !drawn.contains(&operand.node) {
             lines.push(clip(&format!("← {}", diagram::describe(graph, weight_only, *operand))));
         }
     }

@@ -299,22 +299,27 @@ impl Grid {
 
 /// The layer of each node: below all that it reads; what reads nothing, right above what reads it first.
 fn layers(drawing: &Drawing) -> Vec<usize> {
-    let mut layer_of = vec![0; drawing.sizes.len()];
+    let nodes = drawing.sizes.len();
     let mut edges = drawing.edges.clone();
     edges.sort_unstable();
+    let (mut reads, mut is_read) = (vec![false; nodes], vec![false; nodes]);
+    for (from, to) in &edges {
+        (reads[*to], is_read[*from]) = (true, true);
+    }
+    let mut layer_of = vec![0; nodes];
     for (from, to) in &edges {
         layer_of[*to] = layer_of[*to].max(layer_of[*from] + 1);
     }
-    let mut first_user = vec![usize::MAX; drawing.sizes.len()];
-    let mut reads = vec![false; drawing.sizes.len()];
-    for (from, to) in &edges {
+    // Those that nobody reads hang below others and pull nobody up.
+    let mut first_user = vec![usize::MAX; nodes];
+    for (from, to) in edges.iter().filter(|(_, to)| is_read[*to]) {
         first_user[*from] = first_user[*from].min(layer_of[*to]);
-        reads[*to] = true;
     }
-    for node in 0..layer_of.len() {
-        if !reads[node] && first_user[node] != usize::MAX {
-            layer_of[node] = first_user[node] - 1;
-        }
+    for node in (0..nodes).filter(|node| !reads[*node] && first_user[*node] != usize::MAX) {
+        layer_of[node] = first_user[node] - 1;
+    }
+    for (from, to) in edges.iter().filter(|(_, to)| !is_read[*to]) {
+        layer_of[*to] = layer_of[*to].max(layer_of[*from] + 1);
     }
     layer_of
 }

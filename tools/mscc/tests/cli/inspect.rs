@@ -117,3 +117,62 @@ fn sizes_of_large_models_from_their_configs() {
         assert!((weights / gigabytes - 1.0).abs() < 0.01, "{config}: {weights} GB");
     }
 }
+
+/// What a reader sees of a page, one line for each piece of text.
+fn visible(html: &str) -> String {
+    let body = html.split_once("</head>").unwrap().1;
+    let texts = body.split('<').filter_map(|piece| Some(piece.split_once('>')?.1.trim()));
+    let lines: Vec<&str> = texts.filter(|text| !text.is_empty()).collect();
+    lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION")
+}
+
+#[test]
+fn page_of_a_plan() {
+    let bench = Bench::with_plan("qwen3");
+    assert_eq!(bench.ok(&["inspect", "plan.bin", "--html", "report.html"]), "");
+    let page = String::from_utf8(bench.read("report.html")).unwrap();
+    for part in ["http", "<script", "<link", "<img", "url(", "@import", " on"] {
+        let body = page.split_once("<body>").unwrap().1;
+        let tags = body.split('<').map(|piece| format!("<{}", piece.split('>').next().unwrap()));
+        assert!(!tags.into_iter().any(|tag| tag.contains(part)), "{part}");
+    }
+    let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    assert!(!style.contains("url(") && !style.contains("@import") && !style.contains('<'));
+    assert!(page.len() < 200_000, "{} bytes", page.len());
+    insta::assert_snapshot!(visible(&page));
+}
+
+#[test]
+fn graphviz_of_a_plan() {
+    let bench = Bench::with_plan("qwen3");
+    let dot = bench.ok(&["inspect", "plan.bin", "--dot", "-"]);
+    insta::assert_snapshot!(dot);
+    bench.ok(&["inspect", "plan.bin", "--dot", "all.dot"]);
+    assert_eq!(bench.read("all.dot"), dot.as_bytes());
+    let one = bench.ok(&["inspect", "plan.bin", "--dot", "-", "--kind", "layer.head"]);
+    assert_eq!(one.matches("subgraph").count(), 1);
+    assert!(one.contains("@layer.head × 1"));
+}
+
+#[test]
+fn onnx_of_a_plan() {
+    let bench = Bench::with_plan("qwen3");
+    bench.ok(&["inspect", "plan.bin", "--onnx", "plan.onnx", "--html", "report.html"]);
+    let model = bench.read("plan.onnx");
+    for text in ["mscc.main.any", "add_rms_norm", "model.layers.{i-1}.mlp.down_proj.weight", "B + 1"] {
+        assert!(model.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+    }
+    assert!(bench.path("report.html").exists());
+}
+
+#[test]
+fn pictures_of_what_is_not_there() {
+    let bench = Bench::with_plan("qwen3");
+    let output = bench.call(&["inspect", "plan.bin", "--dot", "-", "--kind", "layers"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("no kind of layer `layers`: it has embed.layer, layer, layer.head"), "{stderr}");
+    assert_eq!(bench.call(&["inspect", "plan.bin", "--json", "--html", "x.html"]).status.code(), Some(2));
+    assert_eq!(bench.call(&["inspect", "plan.bin", "--html", "missing/x.html"]).status.code(), Some(1));
+    assert_eq!(bench.files(), ["plan.bin"]);
+}

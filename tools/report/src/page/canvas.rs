@@ -17,10 +17,14 @@ pub const COLORS: usize = 6;
 const BOX: (f64, f64) = (188.0, 62.0);
 /// Size of a view's box.
 const VIEW: (f64, f64) = (150.0, 44.0);
+/// Size of an op's box where several stand side by side in a card.
+const NARROW: (f64, f64) = (102.0, 62.0);
 /// Size of what comes and goes.
-const PILL: (f64, f64) = (130.0, 26.0);
-/// Width of an opened box's card.
-const CARD_WIDTH: f64 = 330.0;
+const PILL: (f64, f64) = (168.0, 26.0);
+/// Width of an opened box's card, as in the style sheet.
+const CARD_WIDTH: f64 = 380.0;
+/// Width of a graph in it.
+const INNER_WIDTH: f64 = 342.0;
 
 /// A drawn graph.
 #[derive(Serialize)]
@@ -69,7 +73,7 @@ pub struct Card {
 /// How a node is marked: number of its fusion and its colour.
 pub type Mark = Option<(usize, usize)>;
 
-/// Draws a graph, or ops of it; `None` if it is too large.
+/// Draws a graph, or ops of it for a card; `None` if it is too large.
 pub fn canvas(
     graph: &Graph,
     only: Option<&BTreeSet<NodeId>>,
@@ -77,16 +81,20 @@ pub fn canvas(
     card: &mut dyn FnMut(NodeId) -> Option<Card>,
 ) -> Option<Canvas> {
     let diagram = diagram(graph, only);
-    let sizes: Vec<(f64, f64)> = diagram
-        .items
-        .iter()
-        .map(|item| match item {
-            Item::Op(id) if graph.node(*id).op().is_some_and(is_view) => VIEW,
-            Item::Op(_) => BOX,
+    let place = |op: (f64, f64)| {
+        let size = |item: &Item| match item {
+            Item::Op(id) if only.is_none() && graph.node(*id).op().is_some_and(is_view) => VIEW,
+            Item::Op(_) => op,
             Item::Arrival(_) | Item::Departure(..) => PILL,
-        })
-        .collect();
-    let layout = lay_out(&Drawing { sizes: sizes.clone(), edges: diagram.edges })?;
+        };
+        let sizes: Vec<(f64, f64)> = diagram.items.iter().map(size).collect();
+        Some((lay_out(&Drawing { sizes: sizes.clone(), edges: diagram.edges.clone() })?, sizes))
+    };
+    let (mut layout, mut sizes) = place(BOX)?;
+    let is_narrow = only.is_some() && layout.width > INNER_WIDTH;
+    if is_narrow {
+        (layout, sizes) = place(NARROW)?;
+    }
     let node = |(at, item): (usize, &Item)| {
         let (width, height) = sizes[at];
         let (x, y) = layout.corners[at];
@@ -101,7 +109,7 @@ pub fn canvas(
             title: String::new(),
             name: String::new(),
             ty: String::new(),
-            leftwards: x + CARD_WIDTH > layout.width && x + width > layout.width / 2.0,
+            leftwards: x + CARD_WIDTH > layout.width && x + width >= CARD_WIDTH,
             card: None,
         };
         match item {
@@ -112,7 +120,8 @@ pub fn canvas(
                 view.class = if node.op().is_some_and(is_view) { "view" } else { "op" };
                 (view.badge, view.color) = mark(*id).map(|(badge, color)| (badge, color % COLORS)).unzip();
                 view.title = node.op().map_or("", |op| op.kind().name()).to_owned();
-                view.name = clip(&node.results[0].name);
+                let name = node.results[0].name.as_str();
+                view.name = clip(if is_narrow { name.rsplit('.').next().unwrap_or(name) } else { name });
                 view.ty = match node.results.len() {
                     1 => clip(&node.results[0].ty.to_string()),
                     many => clip(&format!("{} and {} more", node.results[0].ty, many - 1)),

@@ -160,11 +160,15 @@ fn tiles(plan: &Plan, variants: &[VariantView]) -> Vec<Tile> {
         tile(
             launches.collect::<Vec<_>>().join(" / "),
             "launches a step",
-            format!("{kinds} kinds of layers in {} variants", variants.len()),
+            format!("kinds of layers: {kinds}, variants: {}", variants.len()),
         ),
         tile(bytes(memory.weights), "weights", mapped),
         tile(bytes(memory.arena_peak), "activations at most", "the arena, for the largest step".to_owned()),
-        tile(bytes(memory.cache_per_token), "cache per token", format!("{} cache groups", plan.caches.len())),
+        tile(
+            bytes(memory.cache_per_token),
+            "cache per token",
+            format!("cache groups: {}", plan.caches.len()),
+        ),
     ]
 }
 
