@@ -20,7 +20,7 @@ const MAGIC: &[u8; 8] = b"MSCCPLAN";
 /// Version of the format that this build reads and writes.
 pub const FORMAT_VERSION: u32 = 2;
 /// Largest file that is read, in bytes.
-pub const MAX_PLAN_BYTES: u64 = 64 << 20;
+pub const MAX_PLAN_BYTES: u64 = 16 << 20;
 
 const NAME_BYTES: usize = 16;
 const ENTRY_BYTES: usize = NAME_BYTES + 8 + 8 + 32;
@@ -156,7 +156,7 @@ fn read_sections(bytes: &[u8]) -> Result<[&[u8]; SECTIONS.len()], ContainerError
 }
 
 /// Most bytes that decoding one section may claim, so that a hostile length cannot take all memory.
-const DECODE_LIMIT: usize = 64 << 20;
+const DECODE_LIMIT: usize = 16 << 20;
 
 fn encode_section(section: &'static str, body: &impl Serialize) -> Result<Vec<u8>, ContainerError> {
     bincode::serde::encode_to_vec(body, bincode::config::standard())

@@ -116,7 +116,9 @@ pub static TARGETS: [Target; 9] = [
     },
 ];
 
-const MODEL_YAML: [&str; 3] = [
+const MODEL_YAML: [&str; 5] = [
+    "trust_remote_code: true\ntensor-parallel-size: 1\nmax-model-len: 4k\ngpu_memory_utilization: 0.9\n",
+    "use_past: True\nmodel:\n  model_config:\n    type: LlamaConfig\n    batch_size: 1\n    seq_length: 4096\n  arch:\n    type: L\n",
     "model: ./Qwen3-0.6B\ncompute_dtype: bfloat16\nmax_model_len: 4096\n",
     "pretrained_model_dir: \"a b\"\ntarget: cpu\ndtype: auto\nmax_num_seqs: 64\nmax_num_batched_tokens: 2048\n",
     "# everything\nmodel: &dir m\ntokenizer: *dir\nblock_size: 16\nchat_template: t.jinja\nrules: [a.rule, b.rule]\n",
@@ -157,12 +159,12 @@ fn seeds(folders: &[&str], endings: &[&str]) -> Vec<Vec<u8>> {
     read.filter(|bytes| bytes.len() <= 1 << 16).collect()
 }
 
-/// What snapshots hold behind their header.
+/// The modules that snapshots hold behind their header.
 fn texts_in_snapshots(folders: &[&str]) -> Vec<Vec<u8>> {
     let text = |bytes: Vec<u8>| {
         let text = String::from_utf8(bytes).ok()?;
         let (_, body) = text.strip_prefix("---\n")?.split_once("\n---\n")?;
-        body.contains("func @").then(|| body.as_bytes().to_vec())
+        mscc_ir::text::parse_module(body).is_ok().then(|| body.as_bytes().to_vec())
     };
     seeds(folders, &[".snap"]).into_iter().filter_map(text).collect()
 }

@@ -52,7 +52,9 @@ pub fn plan_fields(input: &[u8]) -> &'static str {
 pub fn plan_bytes(input: &[u8]) -> &'static str {
     let Some(plan) = decode(&seal(input)) else { return "refused: cannot be decoded" };
     let hash = *blake3::hash(input).as_bytes();
-    run(plan, &origins()[0], &mut Random::of_bytes(&hash))
+    let origins = origins();
+    let origin = origins.iter().find(|origin| origin.plan.weights.files == plan.weights.files);
+    run(plan, origin.unwrap_or(&origins[0]), &mut Random::of_bytes(&hash))
 }
 
 /// The encoded plans, for mutation as bytes.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use mscc_checkpoint::{Header, HeaderError};
+use mscc_compiler::ModelYaml;
 use mscc_ir::DType;
 use mscc_ir::text::{parse_module, print_module};
 use mscc_ir::verify::verify;
@@ -60,8 +61,8 @@ pub fn family_yaml(input: &[u8]) -> &'static str {
 /// model.yaml.
 pub fn model_yaml(input: &[u8]) -> &'static str {
     let Ok(text) = std::str::from_utf8(input) else { return REFUSED };
-    let Ok(options) = serde_saphyr::from_str::<mscc_compiler::Options>(text) else { return REFUSED };
-    if options.resolve().is_ok() { ACCEPTED } else { "options that do not fit" }
+    let Ok(yaml) = ModelYaml::parse(Path::new("model.yaml"), text) else { return REFUSED };
+    if yaml.options.resolve().is_ok() { ACCEPTED } else { "options that do not fit" }
 }
 
 /// The text form of the IR: what parses prints, and parses back to the same.
