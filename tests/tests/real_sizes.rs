@@ -4,22 +4,23 @@
 //! asserted.
 #![allow(clippy::unwrap_used)]
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use mscc_compiler::{Compiled, Options, compile};
 use mscc_ir::plan::container;
-use mscc_tests::{data, greedy, load};
+use mscc_tests::{bits, data, greedy, load, logits};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Peak memory of a compilation.
+/// Peak memory of a compilation, as all sizes here in bytes.
 const MAX_COMPILE_BYTES: u64 = 100_000_000;
 /// What a compilation may read beside the headers of the checkpoint: config, family, tokenizer.
-const MAX_OTHER_READ: u64 = 32 << 20;
-/// A plan of any number of layers; sizes in bytes.
-const MAX_PLAN_BYTES: usize = 300_000;
+const MAX_OTHER_READ: u64 = 1 << 20;
+/// A plan of any number of layers.
+const MAX_PLAN_BYTES: usize = 100_000;
 
 #[test]
 #[ignore = "long: makes sparse models of real sizes"]
@@ -61,7 +62,7 @@ fn long_real_sizes_compile_in_little_time_and_memory() {
 fn long_a_model_of_full_size_runs() {
     let dir = tempfile::tempdir().unwrap();
     let model = make("qwen3-0.6b", &["--seed", "7"], dir.path());
-    let run = |threads: usize| {
+    let run = |threads: usize| -> (Vec<u32>, u64) {
         let figures: RunFigures = in_child(&Task::Run { model: model.clone(), threads });
         println!(
             "qwen3-0.6b, {threads} threads: {:.2} s to compile, {:.2} s to load, {:.2} s for {} tokens after {}, \
@@ -73,12 +74,11 @@ fn long_a_model_of_full_size_runs() {
             PROMPT.len(),
             figures.peak_bytes / 1_000_000,
         );
-        figures.tokens
+        (figures.tokens, figures.logits_hash)
     };
-    let tokens = run(1);
-    assert_eq!(tokens.len(), NEW_TOKENS);
-    assert!(tokens.iter().all(|token| *token < 151_936), "{tokens:?}");
-    assert_eq!(run(2), tokens);
+    let one = run(1);
+    assert_eq!(one.0.len(), NEW_TOKENS);
+    assert_eq!(run(2), one);
 }
 
 /// Runs a task in a process of its own: this test binary, asked for [`child`] alone.
@@ -123,6 +123,8 @@ struct RunFigures {
     load_seconds: f64,
     run_seconds: f64,
     peak_bytes: u64,
+    /// Of the bits of the logits of all prompt tokens, since a random model may like one token above all.
+    logits_hash: u64,
     tokens: Vec<u32>,
 }
 
@@ -156,8 +158,9 @@ fn run_figures(model: PathBuf, threads: usize) -> RunFigures {
     let compiled = compile_default(model);
     let compile_seconds = started.elapsed().as_secs_f64();
     let started = Instant::now();
-    let model = load(&compiled, threads);
+    let mut model = load(&compiled, threads);
     let load_seconds = started.elapsed().as_secs_f64();
+    let prompt_logits = bits(&logits(&mut model, &[&PROMPT], None)[0]);
     let started = Instant::now();
     let tokens = greedy(model, &[&PROMPT], NEW_TOKENS, None).remove(0);
     RunFigures {
@@ -165,8 +168,15 @@ fn run_figures(model: PathBuf, threads: usize) -> RunFigures {
         load_seconds,
         run_seconds: started.elapsed().as_secs_f64(),
         peak_bytes: proc_figure("status", "VmHWM:") * 1024,
+        logits_hash: hash(&prompt_logits),
         tokens,
     }
+}
+
+fn hash(values: &[u32]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    values.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn compile_default(model: PathBuf) -> Compiled {
