@@ -23,6 +23,8 @@ pub struct StopOutcome {
 }
 
 /// Stop strings that cannot be used.
+///
+/// What to do: give fewer or shorter texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopError {
     /// An empty string would stop everything at once.

@@ -41,6 +41,8 @@ struct Inner {
 }
 
 /// Why a tokenizer cannot be loaded or cannot do its work.
+///
+/// What to do: download tokenizer.json again, or name another directory (`--tokenizer DIR`).
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// One of its files cannot be used.

@@ -19,7 +19,8 @@ fn data() -> PathBuf {
 }
 
 fn json(path: &Path) -> Map<String, Value> {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    serde_json::from_slice(&std::fs::read(path).unwrap())
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// A conversation and the arguments that go with it, as an input.
@@ -50,7 +51,8 @@ fn told(result: &Result<String, ChatError>) -> String {
 /// `None` if a rendering gave what is expected, else the first difference.
 fn difference(result: &Result<String, ChatError>, expected: &Value) -> Option<String> {
     let ours = told(result);
-    let theirs = match (expected["text"].as_str(), expected["refused"].as_str(), expected["failed"].as_str()) {
+    let theirs = match (expected["text"].as_str(), expected["refused"].as_str(), expected["failed"].as_str())
+    {
         (Some(text), _, _) => format!("text: {text}"),
         (_, Some(message), _) => format!("refused: {message}"),
         // Words differ; that both fail is what counts.
@@ -60,7 +62,8 @@ fn difference(result: &Result<String, ChatError>, expected: &Value) -> Option<St
     if ours == theirs {
         return None;
     }
-    let at = ours.bytes().zip(theirs.bytes()).position(|(a, b)| a != b).unwrap_or(ours.len().min(theirs.len()));
+    let at =
+        ours.bytes().zip(theirs.bytes()).position(|(a, b)| a != b).unwrap_or(ours.len().min(theirs.len()));
     let around = |text: &str| {
         let start = text.floor_char_boundary(at.saturating_sub(60));
         format!("…{:?}", &text[start..text.floor_char_boundary(at + 60)])
@@ -74,7 +77,10 @@ fn templates_of_families_render_as_with_transformers() {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(data().join("templates")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= LEAST.0 && conversations.len() >= LEAST.1, "templates or conversations are missing");
+    assert!(
+        files.len() >= LEAST.0 && conversations.len() >= LEAST.1,
+        "templates or conversations are missing"
+    );
     let (mut rendered, mut wrong) = (0, Vec::new());
     for file in &files {
         let name = file.file_stem().unwrap().to_str().unwrap();

@@ -1,10 +1,19 @@
 use std::borrow::Cow;
 
+use super::concat;
+
+/// Most words, operators and literals of one tag.
+const MAX_TOKENS: usize = 10_000;
+/// Most `elif` tags of a template.
+const MAX_ELIFS: usize = 1000;
+
 /// Methods of Python's `dict` that a template can name. In jinja2 `x.items` is the method even where there is a key
 /// `items`, and `x['items']` is the method where there is none: JSON schemas have such keys, and templates ask
 /// for them. The engine sees keys alone, so the lookup is rewritten to a call that [`methods`](super::methods)
 /// answers.
 pub(super) const DICT_METHODS: [&str; 5] = ["items", "keys", "values", "get", "copy"];
+/// The filter that values for namespaces go through.
+pub(super) const STORED: &str = "__stored";
 /// Begins the name of the call that `x.items` becomes.
 pub(super) const ATTRIBUTE: &str = "__attribute_";
 /// Begins the name of the call that `x['items']` becomes.
@@ -16,6 +25,8 @@ pub(super) const ITEM: &str = "__item_";
 ///   `{% with %}` blocks: they render their body in a scope of their own and do nothing else;
 /// - what names a method of Python's `dict` without calling it (`schema['items']`, `schema.items`) becomes a call
 ///   that looks it up as Python does, see [`DICT_METHODS`];
+/// - the operands of `~` become texts first, see [`concat`](super::concat);
+/// - what is put into a namespace goes through the filter [`STORED`], so that none holds itself;
 /// - `{% raw %}` keeps the line end behind it, which `trim_blocks` would take;
 /// - line ends are `\n`.
 ///
@@ -23,7 +34,10 @@ pub(super) const ITEM: &str = "__item_";
 /// template is returned as it is from where it goes wrong; the engine reports it better.
 ///
 /// Source: transformers 5.23, `AssistantTracker` in `chat_template_utils.py`; jinja2 3.1.6, `lexer.py`.
-pub(super) fn for_engine(template: &str) -> String {
+///
+/// # Errors
+/// The name of a limit: the engine's compiler follows long chains of operators and of `elif` by recursion.
+pub(super) fn for_engine(template: &str) -> Result<String, &'static str> {
     let template = if template.contains('\r') {
         Cow::Owned(template.replace("\r\n", "\n").replace('\r', "\n"))
     } else {
@@ -31,6 +45,7 @@ pub(super) fn for_engine(template: &str) -> String {
     };
     let mut out = String::with_capacity(template.len());
     let mut rest = template.as_ref();
+    let mut elifs = 0;
     while let Some(open) = next_tag(rest) {
         let (before, tag) = rest.split_at(open);
         out.push_str(before);
@@ -44,23 +59,30 @@ pub(super) fn for_engine(template: &str) -> String {
             break;
         };
         let (tag, after) = tag.split_at(end);
-        match block_name(tag) {
+        let name = block_name(tag);
+        elifs += usize::from(name == Some("elif"));
+        if elifs > MAX_ELIFS {
+            return Err("the number of `elif`");
+        }
+        if !tag.starts_with("{#") && name != Some("raw") && concat::tokens(tag).len() > MAX_TOKENS {
+            return Err("the length of a tag");
+        }
+        match name {
             Some("generation") => out.push_str(&tag.replacen("generation", "with", 1)),
             Some("endgeneration") => out.push_str(&tag.replacen("endgeneration", "endwith", 1)),
             Some("raw") => out.push_str(&keeping_line_end(tag)),
-            Some("set") => {
-                // What is assigned to stays as it is.
-                let value = tag.find('=').unwrap_or(tag.len());
-                out.push_str(&tag[..value]);
-                push_with_lookups(&tag[value..], &mut out);
-            }
+            Some("set") => out.push_str(&concat::with_texts(&assignment(tag))),
             _ if tag.starts_with("{#") => out.push_str(tag),
-            _ => push_with_lookups(tag, &mut out),
+            _ => {
+                let mut rewritten = String::with_capacity(tag.len());
+                push_with_lookups(tag, &mut rewritten);
+                out.push_str(&concat::with_texts(&rewritten));
+            }
         }
         rest = after;
     }
     out.push_str(rest);
-    out
+    Ok(out)
 }
 
 /// Where the next `{%`, `{{` or `{#` is.
@@ -81,6 +103,22 @@ fn keeping_line_end(block: &str) -> String {
         Some(end) if !block[..end].ends_with(['-', '+']) => format!("{}+{}", &block[..end], &block[end..]),
         _ => block.to_owned(),
     }
+}
+
+/// A `{% set %}` tag: its target stays as it is, and a value for a namespace goes through [`STORED`].
+fn assignment(tag: &str) -> String {
+    let Some((target, value)) = tag.split_once('=') else { return tag.to_owned() };
+    let mut out = format!("{target}=");
+    let end = value.len() - 2;
+    let end = end - usize::from(value[..end].ends_with(['-', '+']));
+    if target.contains('.') && !value[..end].trim().is_empty() {
+        out.push('(');
+        push_with_lookups(&value[..end], &mut out);
+        out.extend([")|", STORED, " ", &value[end..]]);
+    } else {
+        push_with_lookups(value, &mut out);
+    }
+    out
 }
 
 /// Appends the inside of a tag with lookups of [`DICT_METHODS`] made calls.
@@ -140,7 +178,7 @@ fn item(code: &str) -> Option<(&'static str, usize)> {
 }
 
 /// The end of the string that begins at `at`.
-fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     let quote = bytes[at];
     at += 1;
     while *bytes.get(at)? != quote {
@@ -158,9 +196,8 @@ fn statement_end(tag: &str) -> Option<usize> {
     let mut at = end;
     loop {
         at += tag[at..].find("{%")?;
-        let close = at + tag[at..].find("%}")? + 2;
-        if block_name(&tag[at..close]) == Some("endraw") {
-            return Some(close);
+        if block_name(&tag[at..]) == Some("endraw") {
+            return Some(at + tag[at..].find("%}")? + 2);
         }
         at += 2;
     }
@@ -193,7 +230,7 @@ mod tests {
     use super::*;
 
     fn check(template: &str, expected: &str) {
-        assert_eq!(for_engine(template), expected);
+        assert_eq!(for_engine(template).unwrap(), expected);
     }
 
     #[test]
@@ -223,12 +260,12 @@ mod tests {
             "{{ a.items() }}{{ a.items ()[0] }}{{ a | items }}{{ a.itemset }}{{ a['item'] }}",
             "{{ 'a.items' }}{{ 'it\\'s a.items' }}",
             "{% if x in ['items'] %}{% if x in['items'] %}{{ (['items'], ['get']) }}{{ [['items']] }}",
-            "{% set ns.items = 1 %}{% set items %}a.items{% endset %}{# a.items #}",
+            "{% set items %}a.items{% endset %}{# a.items #}",
             "a.items and a['items']{% raw %}{{ a.items }}{% endraw %}",
         ] {
             check(same, &same.replace("{% raw %}", "{% raw +%}"));
         }
-        check("{% set ns.items = ns.items %}", "{% set ns.items = ns.__attribute_items() %}");
+        check("{% set ns.items = ns.items -%}", "{% set ns.items =( ns.__attribute_items() )|__stored -%}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::{filters, methods, python, strftime};
 
@@ -38,7 +38,7 @@ pub(super) fn set_now(environment: &mut Environment<'static>, now: SystemTime) {
     environment.add_function("strftime_now", move |format: &str| strftime::utc(now, format));
 }
 
-fn raise_exception(message: &Value) -> Result<Value, Error> {
-    let refusal = Refusal { message: message.to_string() };
+fn raise_exception(state: &State, message: &Value) -> Result<Value, Error> {
+    let refusal = Refusal { message: python::str(state, message)?.into_owned() };
     Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(refusal))
 }

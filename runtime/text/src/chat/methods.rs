@@ -148,10 +148,15 @@ fn str_method(state: &State, text: &str, method: &str, args: &[Value]) -> Result
             }
             Ok(Some(out.into()))
         }
-        "index" => {
-            let (what,): (&str,) = from_args(args)?;
-            let at = text.find(what).ok_or_else(|| error("substring not found"))?;
-            Ok(Some(text[..at].chars().count().into()))
+        "replace" => {
+            let (old, new, count): (&str, &str, Option<i64>) = from_args(args)?;
+            let found = if old.is_empty() { text.len() + 1 } else { text.matches(old).count() };
+            let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(found).min(found);
+            charge(state, count.saturating_mul(new.len()))?;
+            Ok(Some(text.replacen(old, new, count).into()))
+        }
+        "find" | "rfind" | "index" | "count" | "startswith" | "endswith" => {
+            search(text, method, args).map(Some)
         }
         "zfill" | "ljust" | "rjust" | "center" => pad(state, text, method, args).map(Some),
         "casefold" => {
@@ -169,6 +174,10 @@ fn str_method(state: &State, text: &str, method: &str, args: &[Value]) -> Result
             };
             Ok(Some(text.chars().map(swap).collect::<String>().into()))
         }
+        "isascii" => {
+            let () = from_args(args)?;
+            Ok(Some(text.is_ascii().into()))
+        }
         "isdecimal" => {
             let () = from_args(args)?;
             Ok(Some((!text.is_empty() && text.chars().all(|c| c.is_ascii_digit())).into()))
@@ -178,9 +187,57 @@ fn str_method(state: &State, text: &str, method: &str, args: &[Value]) -> Result
             if digits > 4 {
                 return Err(error("format: a width of more than four digits"));
             }
+            // Each field may write any argument.
+            let mut length = 0_usize;
+            for arg in args {
+                length = length.saturating_add(python::str(state, arg)?.len());
+            }
+            charge(state, length.saturating_mul(text.matches('{').count()))?;
             Ok(None)
         }
         _ => Ok(None),
+    }
+}
+
+/// The methods of `str` that look for a text, from a character on and up to another.
+fn search(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+    let (what, start, end): (&Value, Option<i64>, Option<i64>) = from_args(args)?;
+    let length = if start.is_some() || end.is_some() { text.chars().count() } else { 0 };
+    // Counted from the end where negative.
+    let place = |at: i64| match usize::try_from(at) {
+        Ok(at) => at,
+        Err(_) => length.saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX)),
+    };
+    let (start, end) = (start.map_or(0, place), end.map_or(usize::MAX, place));
+    let byte = |at: usize| text.char_indices().nth(at).map_or(text.len(), |(byte, _)| byte);
+    let from = if start == 0 { 0 } else { byte(start) };
+    let part = text.get(from..if end == usize::MAX { text.len() } else { byte(end) });
+    // A start behind the end finds nothing, not even the empty text.
+    let part = part.filter(|_| start == 0 || start <= length);
+    let text_of = |what: &Value| match what.as_str() {
+        Some(what) => Ok(what.to_owned()),
+        None => Err(error(format!("{method}: expected a text, got {}", what.kind()))),
+    };
+    if matches!(method, "startswith" | "endswith") {
+        let texts = match what.is_tuple() {
+            true => what.try_iter()?.map(|what| text_of(&what)).collect::<Result<Vec<_>, _>>()?,
+            false => vec![text_of(what)?],
+        };
+        let is_there = |part: &str, what: &String| match method {
+            "startswith" => part.starts_with(what),
+            _ => part.ends_with(what),
+        };
+        return Ok(part.is_some_and(|part| texts.iter().any(|what| is_there(part, what))).into());
+    }
+    let what = text_of(what)?;
+    if method == "count" {
+        return Ok(part.map_or(0, |part| part.matches(&what).count()).into());
+    }
+    let found = part.and_then(|part| if method == "rfind" { part.rfind(&what) } else { part.find(&what) });
+    match found {
+        Some(at) => Ok(text[..from + at].chars().count().into()),
+        None if method == "index" => Err(error("substring not found")),
+        None => Ok(Value::from(-1)),
     }
 }
 
@@ -218,6 +275,7 @@ fn split(state: &State, text: &str, from_right: bool, args: &[Value]) -> Result<
             }
         };
         let Some((left, right)) = cut else { break };
+        charge(state, 32)?;
         parts.push(if from_right { right } else { left });
         rest = if from_right { left } else { right };
     }
@@ -228,7 +286,6 @@ fn split(state: &State, text: &str, from_right: bool, args: &[Value]) -> Result<
     if from_right {
         parts.reverse();
     }
-    charge(state, parts.len().saturating_mul(32))?;
     Ok(parts.into_iter().map(Value::from).collect())
 }
 
@@ -273,7 +330,7 @@ pub(super) fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
 }
 
 /// `str.zfill`, `ljust`, `rjust` and `center`.
-fn pad(state: &State, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+pub(super) fn pad(state: &State, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let (width, fill, rest): (usize, Option<&str>, Rest<Value>) = from_args(args)?;
     if !rest.is_empty() || (method == "zfill" && fill.is_some()) {
         return Err(Error::from(ErrorKind::TooManyArguments));

@@ -1,3 +1,4 @@
+mod concat;
 mod continuation;
 mod dialect;
 mod environment;
@@ -19,14 +20,17 @@ use self::continuation::Continuation;
 use crate::files::{self, FileError};
 use crate::special::{self, SpecialTokens};
 
-/// Largest template, in bytes.
-const MAX_TEMPLATE_BYTES: u64 = 4 << 20;
+/// Largest size of a repository's templates together, in bytes. Published ones have up to 30 kB.
+const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
 /// Most templates of one repository.
 const MAX_TEMPLATES: usize = 64;
 /// Stack of the thread that renders, in bytes for a unit of fuel: a template can nest a value as deep as its fuel
 /// lasts, and dropping or printing such a value recurses. Four times what the worst template found needs; the
 /// memory is only reserved, and used as far as needed.
 const STACK_BYTES_PER_FUEL: u64 = 256;
+/// Stack of the thread that reads templates, in bytes: enough for the longest chain of operators that
+/// [`dialect::for_engine`] lets through.
+const COMPILER_STACK_BYTES: usize = 64 << 20;
 /// Stack for everything else, in bytes.
 const STACK_BYTES: u64 = 16 << 20;
 /// Most fuel, so that the stack stays within what can be reserved.
@@ -34,9 +38,17 @@ const MAX_FUEL: u64 = 16_000_000;
 
 /// A model's chat template: makes the text of a conversation.
 ///
-/// Templates are programs from the internet. They run in the environment that transformers gives them (its
-/// extensions, `raise_exception`, `strftime_now`, Python's `tojson`, methods and text forms of values), without
-/// access to files or anything else of the host, and within [`ChatLimits`].
+/// Templates are programs from the internet. They run in the environment that transformers gives them, without
+/// access to files or anything else of the host, and within [`ChatLimits`]:
+///
+/// - statements and filters of jinja2 with `trim_blocks` and `lstrip_blocks`; `{% generation %}`, `{% break %}`,
+///   `{% continue %}`; not the filters that lay out text (`truncate`, `wordwrap`, `striptags` and the like);
+/// - `raise_exception`, `strftime_now` (in UTC), `namespace`, `dict`, `range`; not `lipsum`, `cycler`, `joiner`;
+/// - Python's `tojson` with `indent`, `ensure_ascii`, `separators` and `sort_keys`; methods of `str`, `dict` and
+///   `list` that change nothing; texts of lists, maps, floats and so on as Python writes them;
+/// - more lenient than jinja2 with values of the wrong type: nothing is iterated over in `{% for x in none %}`,
+///   which fails there. A template that renders there renders the same here, but for the operator `%` on texts,
+///   `varargs` and `kwargs` of macros, and defaults of a macro's arguments that name others of them.
 ///
 /// As in transformers, keys of a message that are null are dropped, `reasoning_content`, `thinking` and
 /// `reasoning` are filled from one another, and an empty conversation is refused.
@@ -138,6 +150,8 @@ impl Default for ChatLimits {
 }
 
 /// Why a chat template cannot be loaded or rendered.
+///
+/// What to do: mend the template, or compile with another (`--chat-template FILE`).
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// One of the files cannot be used.
@@ -174,7 +188,10 @@ pub enum ChatError {
         reason: String,
     },
     /// The repository has several templates and none is named `default`.
-    #[error("no chat template is named `default`; there are: {}", names.join(", "))]
+    #[error(
+        "no chat template is named `default`; there are: {}; choose one with --chat-template FILE",
+        names.join(", ")
+    )]
     NoDefault {
         /// The names there are.
         names: Vec<String>,
@@ -191,22 +208,36 @@ pub enum ChatError {
 }
 
 impl ChatTemplate {
-    /// The template of a model directory, or `None` if it has none: `chat_template.jinja` with
-    /// `additional_chat_templates/*.jinja` where the first exists, else `chat_template` of
-    /// `tokenizer_config.json`. Special tokens come from that file in both cases.
+    /// The template of a model directory, or `None` if it has none. The first of these that has one counts:
+    ///
+    /// 1. `chat_template.jinja`, named `default`, and `additional_chat_templates/*.jinja`, named by their files;
+    /// 2. `chat_template` of `tokenizer_config.json`, a text or a list of named ones;
+    /// 3. `chat_template` of `chat_template.json`, where older processors keep it.
+    ///
+    /// Special tokens come from `tokenizer_config.json` in all cases.
     ///
     /// # Errors
     /// [`ChatError::File`] or [`ChatError::Syntax`].
+    ///
+    /// Source: transformers 5.23, `PreTrainedTokenizerBase._from_pretrained` and
+    /// `ProcessorMixin.get_processor_dict`.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Option<Self>, ChatError> {
         let dir = dir.as_ref();
         let (config_file, config) = special::config_of_dir(dir)?;
-        let mut templates = Vec::new();
+        let mut templates = additional_templates(&dir.join("additional_chat_templates"))?;
         let file = dir.join("chat_template.jinja");
         if let Some(bytes) = files::read_optional(&file, MAX_TEMPLATE_BYTES)? {
-            templates.push(("default".to_owned(), utf8(&file, bytes)?));
-            templates.extend(additional_templates(&dir.join("additional_chat_templates"))?);
-        } else {
-            templates.extend(templates_of_config(&config_file, &config)?);
+            templates.retain(|(name, _)| name != "default");
+            templates.insert(0, ("default".to_owned(), utf8(&file, bytes)?));
+        }
+        if templates.is_empty() {
+            templates = templates_of_config(&config_file, &config)?;
+        }
+        let file = dir.join("chat_template.json");
+        if templates.is_empty()
+            && let Some(bytes) = files::read_optional(&file, 2 * MAX_TEMPLATE_BYTES)?
+        {
+            templates = templates_of_config(&file, &files::json_object(&file, &bytes)?)?;
         }
         Self::build(templates, &config)
     }
@@ -247,17 +278,20 @@ impl ChatTemplate {
         if templates.is_empty() {
             return Ok(None);
         }
-        let mut environment = environment::new();
-        let mut names = Vec::with_capacity(templates.len());
-        for (name, template) in templates {
-            if template.len() as u64 > MAX_TEMPLATE_BYTES || names.len() == MAX_TEMPLATES {
+        let mut bytes = 0;
+        for (index, (_, template)) in templates.iter().enumerate() {
+            bytes += template.len() as u64;
+            if bytes > MAX_TEMPLATE_BYTES || index == MAX_TEMPLATES {
                 return Err(ChatError::Limit { what: "the size of templates" });
             }
-            environment.add_template_owned(name.clone(), dialect::for_engine(&template)).map_err(
-                |error| ChatError::Syntax { line: error.line().unwrap_or(1), reason: reason(&error) },
-            )?;
-            names.push(name);
         }
+        let names = templates.iter().map(|(name, _)| name.clone()).collect();
+        // The compiler recurses, and fails by a panic on some long lines.
+        let thread = std::thread::Builder::new().name("mscc-chat".into()).stack_size(COMPILER_STACK_BYTES);
+        let thread = thread.spawn(move || compile(templates)).map_err(ChatError::Thread)?;
+        let environment = thread.join().unwrap_or_else(|_| {
+            Err(ChatError::Syntax { line: 1, reason: "the template engine failed on it".into() })
+        })?;
         let special_tokens = SpecialTokens::from_config(config).named;
         let inner = Inner { environment, names, special_tokens, overdue: Mutex::default() };
         Ok(Some(Self { inner: Arc::new(inner), limits: ChatLimits::default() }))
@@ -370,6 +404,18 @@ impl ChatTemplate {
         context.insert("add_generation_prompt".into(), input.add_generation_prompt.into());
         Ok((context, continuation))
     }
+}
+
+/// Reads templates with their names.
+fn compile(templates: Vec<(String, String)>) -> Result<Environment<'static>, ChatError> {
+    let mut environment = environment::new();
+    for (name, template) in templates {
+        let template = dialect::for_engine(&template).map_err(|what| ChatError::Limit { what })?;
+        environment
+            .add_template_owned(name, template)
+            .map_err(|error| ChatError::Syntax { line: error.line().unwrap_or(1), reason: reason(&error) })?;
+    }
+    Ok(environment)
 }
 
 /// A message as templates see it: without null values, with reasoning under the names that templates know.

@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 200;
 pub(super) fn str_if_different(state: &State, value: &Value) -> Result<Option<String>, Error> {
     Ok(match value.kind() {
         ValueKind::Number if !value.is_integer() => f64::try_from(value.clone()).ok().map(float),
-        ValueKind::Seq | ValueKind::Map => {
+        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
             let mut repr = Repr { state, out: String::new(), paid: 0 };
             repr.write(value, 0)?;
             Some(repr.out)
@@ -91,7 +91,7 @@ impl Repr<'_, '_, '_> {
                 self.out.push_str(&text);
             }
             ValueKind::Undefined => self.out.push_str("Undefined"),
-            ValueKind::Seq => {
+            ValueKind::Seq | ValueKind::Iterable => {
                 let is_tuple = value.is_tuple();
                 self.out.push(if is_tuple { '(' } else { '[' });
                 let mut count = 0;

@@ -96,6 +96,85 @@ fn the_template_file_wins_over_the_configuration() {
 }
 
 #[test]
+fn templates_are_found_in_the_order_of_transformers() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let load = || ChatTemplate::from_dir(dir.path());
+    let text_of = |tools: bool| {
+        let template = load().unwrap().unwrap();
+        template.render(&ChatInput { tools: tools.then(|| json!([])), ..hi() })
+    };
+    write("chat_template.json", r#"{"chat_template": "legacy {{ eos_token }}"}"#);
+    assert_eq!(text_of(false).unwrap(), "legacy ");
+    write("tokenizer_config.json", r#"{"eos_token": "</s>"}"#);
+    assert_eq!(text_of(false).unwrap(), "legacy </s>");
+    write("tokenizer_config.json", r#"{"chat_template": "config {{ eos_token }}", "eos_token": "</s>"}"#);
+    assert_eq!(text_of(false).unwrap(), "config </s>");
+    // Files of templates replace those of the configuration altogether.
+    write("additional_chat_templates/tool_use.jinja", "tools {{ eos_token }}");
+    assert_eq!(text_of(true).unwrap(), "tools </s>");
+    let error = text_of(false).unwrap_err();
+    assert!(matches!(&error, ChatError::NoDefault { names } if names == &["tool_use"]), "{error}");
+    assert!(error.to_string().contains("--chat-template FILE"), "{error}");
+    write("chat_template.jinja", "file {{ eos_token }}");
+    assert_eq!(
+        (text_of(false).unwrap().as_str(), text_of(true).unwrap().as_str()),
+        ("file </s>", "tools </s>")
+    );
+
+    write("additional_chat_templates/rag.jinja", "{% if %}");
+    assert!(matches!(load(), Err(ChatError::Syntax { .. })));
+    write("additional_chat_templates/rag.jinja", &"x".repeat(2 << 20));
+    assert!(load().unwrap_err().to_string().contains("rag.jinja is larger than the limit"));
+    std::fs::remove_dir_all(dir.path().join("additional_chat_templates")).unwrap();
+    std::fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
+    write("tokenizer_config.json", r#"{"chat_template": 5}"#);
+    assert!(load().unwrap_err().to_string().contains("chat_template: expected a text"));
+    write("tokenizer_config.json", "{}");
+    write("chat_template.json", "[]");
+    assert!(load().unwrap_err().to_string().contains("chat_template.json"));
+}
+
+#[test]
+fn what_cannot_be_continued_is_named() {
+    let template =
+        ChatTemplate::from_text("{% for m in messages %}[{{ m.content | upper }}]{% endfor %}").unwrap();
+    let told = |template: &ChatTemplate, content: serde_json::Value, prompt: bool| {
+        let mut input = ChatInput::new(json!([{"role": "assistant", "content": content}]));
+        (input.continue_final_message, input.add_generation_prompt) = (true, prompt);
+        template.render(&input).unwrap_err().to_string()
+    };
+    let changed = "messages[0].content: cannot be continued: the chat template drops or changes it";
+    assert_eq!(told(&template, json!("a"), false), changed);
+    assert_eq!(
+        told(&template, json!(null), false),
+        "messages[0].content: expected a text that could be continued"
+    );
+    let no_part = "messages[0].content: has no part with text that could be continued";
+    assert_eq!(told(&template, json!([{"type": "image"}]), false), no_part);
+    let both = "continue_final_message: does not go together with add_generation_prompt";
+    assert_eq!(told(&template, json!("a"), true), both);
+    let silent = ChatTemplate::from_text("{{ messages[0].text }}").unwrap();
+    let no_field = "messages[0].content: cannot be continued: the chat template does not write it";
+    assert_eq!(told(&silent, json!("a"), false), no_field);
+}
+
+#[test]
+fn a_namespace_cannot_hold_itself() {
+    for template in [
+        "{% set ns = namespace() %}{% set ns.x = ns %}",
+        "{% set ns = namespace() %}{% set ns.x = [{'a': ns}] %}{{ ns ~ '' }}",
+        "{% set a = namespace() %}{% set b = namespace(x=a) %}{% set a.x = b %}{{ a == b }}",
+    ] {
+        assert!(matches!(render(template), Err(ChatError::Render { .. })), "{template}");
+    }
+}
+
+#[test]
 fn hostile_templates_end_soon() {
     let nested = "{% set ns = namespace(x=1) %}{% for a in range(100) %}{% for b in range(1000) %}\
         {% set ns.x = [ns.x] %}{% endfor %}{% endfor %}";

@@ -308,6 +308,208 @@ a {%- if true -%} b {%- endif +%} c
 {{ 10 // 3 }} {{ 10 % 3 }} {{ 10.0 // 3 }} {{ -10 // 3 }} {{ 1.5 + 1 }} {{ 0.1 + 0.2 }} {{ 1e3 }} {{ 5 | float }} {{ 100000000000000000000 }} {{ 9223372036854775807 + 1 }}
 {{ 'é'.encode('utf-8') }}
 {{ 'İ'.lower() | length }} {{ 'ß'.upper() }} {{ 'ﬁ'.upper() }} {{ 'ΑΣ'.lower() }} {{ "they're bill's".title() }} {{ 'x1y' | title }}
+{{ none is iterable }} {{ none is sequence }} {{ none is mapping }} {{ true is iterable }} {{ nosuch is iterable }} {{ nosuch is sequence }}
+{% for x in none %}{{ x }}{% endfor %}
+{% for x in 5 %}{{ x }}{% endfor %}
+{{ none | length }}
+{{ 5 | length }}
+{{ none | list }}
+{{ none | join(',') }}
+{{ none | first }}
+{{ 'a' in none }}
+{{ 'a' in 5 }}
+{{ none.attribute is defined }} {{ none['x'] is defined }} {{ 5 .x is defined }} {{ none.a }}
+{{ none.items() }}
+{{ none + 'x' }}
+{{ 'x' + none }}
+{{ none ~ 'x' }} {{ true + 1 }} {{ true * 3 }} {{ 'ab' * true }} {{ 'ab' * false }} {{ [1] * 0 }} {{ 'x' * -1 }}
+{{ 'a\nb' | indent }}|{{ 'a\n\nb\n' | indent(2) }}|{{ 'a\n\nb\n' | indent(2, true, true) }}|{{ '\na' | indent(first=true) }}|{{ 'a\r\nb' | indent('> ') }}|{{ 'a\nb' | indent(width=1, blank=true) }}
+{{ 5 | indent }}
+{{ nosuch | indent }}
+{{ table['items'] }} {{ table['keys'] is defined }} {{ table.keys is callable }} {{ table.keys()|list }} {{ table['get']('b') }} {{ table['values']() | sum }}
+{{ {'items': 1}.items is callable }} {{ {'items': 1}['items'] }} {% set d = {'a': 1} %}{{ d['items'] is mapping }} {{ d.items is iterable }} {{ 'items' in d }} {{ d['items']['x'] is defined }}
+{% for item in [table]['items'] %}{% endfor %}{{ words['items'] is defined }}|{{ name.items is defined }}|{{ nothing['items'] is defined }}
+{{ nosuch['items'] is defined }}
+{{ nosuch.items is defined }}
+{% set ns = namespace(items=1) %}{{ ns.items }} {% set ns.items = 2 %}{{ ns.items + ns.items }} {{ ns['items'] is defined }}
+{% for items in [['a', 1]] %}{{ items }}{{ items[0] }}{% endfor %} {{ dict(items=3)['items'] }} {{ dict([('a', 1)], b=2) }} {{ dict({'a': 1}, b=3) }}
+{{ table | items | list }} {{ nosuch | items | list }} {{ {} | items | list }}
+{{ words | items | list }}
+{{ [1, 2, 3, 4, 5] | batch(2, 'x') | list }} {{ [1, 2, 3, 4, 5] | slice(3, 'x') | list }} {{ words | batch(2) | map('join', '-') | list }}
+{{ [1, 2, 3] | sum }} {{ [table, table] | sum(attribute='b') }} {{ [1.5, 2] | sum(start=1) }} {{ [] | sum }} {{ [] | max }}|{{ ['b', 'A'] | max }} {{ ['b', 'A'] | min }} {{ messages | map(attribute='role') | max }}
+{{ 2.5 | round }} {{ 3.5 | round }} {{ 2.567 | round(1) }} {{ 2.5 | round(0, 'floor') }} {{ 2.1 | round(method='ceil') }} {{ 12345 | round(-2) }} {{ 7 | round }} {{ -2.5 | round }}
+{{ '12' | int }}
+{{ '0x1A' | int(0, 16) }}
+{{ '  7 ' | int }}
+{{ '1e3' | int }}
+{{ 'x' | int }}
+{{ none | int }}
+{{ true | int }}
+{{ '1.5' | int }}
+{{ 3.99 | int }}
+{{ -3.99 | int }}
+{{ 'x' | float }}
+{{ '1e3' | float }}
+{{ ' 1.5 ' | float }}
+{{ none | float(2.0) }}
+{{ 'hello world foo' | truncate(9) }}
+{{ 'x' | center(5) }}|{{ 'ab' | center(5) }}|
+{{ '<b>a</b> c' | striptags }}
+{{ words | sort(reverse=true) }}
+{{ messages | sort(attribute='role') | map(attribute='role') | list }}
+{{ ['b', 'B', 'a'] | sort }}
+{{ ['b', 'B', 'a'] | unique | list }}
+{{ ['b', 'B', 'a'] | unique(true) | list }}
+{{ [3, 1, 2] | sort }}
+{{ [[2, 'a'], [1, 'b']] | sort }}
+{{ table.items() | sort }}
+{{ table | dictsort(true) }}
+{{ [1.5, 1, 2] | sort }}
+{{ [1, 'a'] | sort }}
+{{ messages | groupby('role') | list | length }} {% for g in messages | groupby('role') %}{{ g.grouper }}:{{ g.list | length }};{% endfor %} {% for r, ms in messages | groupby(attribute='nosuch', default='none') %}{{ r }}{{ ms | length }}{% endfor %}
+{{ messages | selectattr('role', 'in', ['user', 'system']) | map(attribute='role') | list }} {{ messages | rejectattr('nosuch') | list | length }} {{ messages | selectattr('content', 'string') | list | length }} {{ messages | selectattr('role', 'ne', 'user') | map(attribute='role') | unique | list }}
+{{ [0, 1, '', 'a', none] | select | list }} {{ [0, 1, '', 'a', none] | reject | list }} {{ [1, 2, 3] | select('gt', 1) | list }} {{ ['a', 1] | reject('string') | list }} {{ [1, 2, 3, 4] | reject('divisibleby', 2) | list }}
+{{ ['a b', 'c'] | map('replace', ' ', '_') | list }} {{ ['a', 'b'] | map('upper') | join }} {{ ['1', '2'] | map('int') | sum }} {{ [' a '] | map('trim') | list }} {{ words | map('length') | list }} {{ [{'a': {'b': 1}}] | map(attribute='a.b') | list }} {{ [[1, 2]] | map(attribute=0) | list }} {{ [['x']] | map(attribute='0') | list }}
+{{ 'a' | list }}
+{{ {'a': 1} | list }}
+{{ (1, 2) | list }}
+{{ 'abc' | reverse }}
+{{ [1, 2] | reverse | list }}
+{{ {'a': 1} | first }}
+{{ range(3) | last }}
+{{ range(3) | first }}
+{{ (1, 2) | last }}
+{{ range(4)[1:3] | list }}
+{{ range(4)[-1] }}
+{{ range(3) }}
+{{ range(1, 7, 2) | list }}
+{{ range(3, 0, -1) | list }}
+{{ 'Hello' | upper | lower | capitalize }} {{ 'hello wORLD' | capitalize }} {{ "it's a dog's" | title }} {{ 'a-b c_d e(f' | title }} {{ 'ÄÖ straße' | upper }} {{ 5 | upper }} {{ none | upper }} {{ true | lower }} {{ 1.5 | string }} {{ [1] | upper }}
+{{ 'aXbX' | replace('X', '-') }} {{ 'aXbX' | replace('X', '-', 1) }} {{ 5 | replace('5', 'x') }} {{ 'aaa' | replace('', '-') }} {{ 'abc'.replace('', '-', 2) }} {{ 'abc' | replace('b', 1) }}
+{{ '  a b  ' | trim }}|{{ 'xyax' | trim('xy') }}|{{ 5 | trim }}|{{ '\n a \t' | trim }}|{{ nosuch | trim }}|
+{{ 'a' | default }}|{{ nosuch | default }}|{{ nosuch | default(none) }}|{{ none | default('x', true) }}|{{ '' | default(5, boolean=true) }}|{{ nosuch | default(nosuch2) }}|{{ table.nosuch | default('d') }}|{{ 0 | d('x') }}
+{{ nosuch.deep | default('d') }}
+{{ '%s' | format('a') }}
+{{ '%d%%' | format(5) }}
+{{ '%05d|%x|%e|%g' | format(42, 255, 12345.678, 0.0001) }}
+{{ '%(a)s' | format(a=1) }}
+{{ '%r' | format('x') }}
+{{ '%.2f' | format(1) }}
+{{ '%s %s' | format(none, [1, 'a']) }}
+{{ '{}'.format(1.5) }} {{ '{0} {1}'.format('a', 2) }} {{ '{:>5}|{:<5}|{:^5}'.format('a', 'b', 'c') }} {{ '{:05.1f}'.format(3.14159) }} {{ '{a}'.format(a=none) }} {{ '{:,}'.format(1234567.891) }} {{ '{:%}'.format(0.25) }} {{ '{{}}'.format() }} {{ '{[0]}'.format([1]) }} {{ '{:x} {:b} {:o}'.format(255, 5, 8) }}
+{{ 'abc'.find('c') }} {{ 'abc'.find('a', 1) }} {{ 'abcabc'.rfind('b') }} {{ 'abcabc'.count('bc') }} {{ 'abc'.startswith('b', 1) }} {{ 'abc'.startswith(('x', 'a')) }} {{ 'abc'.endswith('') }} {{ '你好世界'.find('世') }}
+{{ 'a\tb'.expandtabs(4) }}
+{{ 'abc'.isascii() }}
+{{ '1.5'.isnumeric() }}
+{{ '²'.isdigit() }}
+{{ 'abc'.islower() }}
+{{ 'A'.isupper() }}
+{{ '½'.isnumeric() }}
+{{ ' \n'.isspace() }}
+{{ 'a,b;c'.split(';') | map('upper') | join('+') }} {{ 'a  b'.split(' ') }} {{ 'abc'.split('') }}
+{{ 'x=1&y=2'.split('&') | map('split', '=') | list }}
+{{ 'one two'.split() | last }} {{ ('a' ~ 'b').upper() }} {{ 'a'.join(['1', '2']) }} {{ 'abc'[1] }} {{ 'abc'[-1:] }} {{ 'abc'[5:] }}| {{ 'abc'[:-1] }} {{ 'abc'[::2] }} {{ [1, 2, 3][::-1] }} {{ [1, 2, 3][1:][0] }} {{ 'abc'[0:2] | upper }} {{ messages[1:] | length }} {{ messages[-2:][0].role }}
+{{ 'abc'[1.0] }}
+{{ [1, 2]['0'] }}
+{{ {'1': 'a'}[1] }}
+{{ {1: 'a'}['1'] }}
+{{ {1: 'a'}[1] }}
+{{ {1: 'a'}[true] }}
+{{ {1: 'a'}[1.0] }}
+{{ {'a': 1, 'b': {'c': [1, 2, {'d': none}]}} }} {{ {1: 2, none: 3, true: 4, 1.5: 5, (1, 2): 6} }} {{ {'a': 1, 'a': 2} }} {{ {} }} {{ [] }} {{ [[]] }} {{ [''] }}
+{{ {'a': 1} == {'a': 1.0} }} {{ [1, [2]] == [1, [2]] }} {{ (1, 2) == [1, 2] }} {{ 'a' < 'B' }} {{ [1, 2] < [1, 2, 3] }} {{ none == none }} {{ none != 1 }} {{ true == 1 }} {{ '1' == 1 }} {{ nosuch == nosuch2 }} {{ nosuch == '' }}
+{{ 'a' < 1 }}
+{{ none < 1 }}
+{{ 1 < 2 == true }} {{ 1 in [1.0] }} {{ '1' in [1] }} {{ none in [none] }} {{ [1] in [[1]] }} {{ 'a' in {'a': 1} }} {{ 'b' not in 'abc' }} {{ '' in 'abc' }} {{ 2 in range(3) }}
+{{ 7 % 3 }} {{ -7 % 3 }} {{ 7 % -3 }} {{ 7.5 % 2 }} {{ 7 // 2.0 }} {{ -7 // 2 }} {{ 2 ** 3 ** 2 }} {{ -2 ** 2 }} {{ 2 ** 0.5 }} {{ 10 / 4 }} {{ 10 / 5 }} {{ 1e3 }} {{ 1.0e-5 }} {{ 123456789012345678 }} {{ 0.1 * 3 }} {{ 1.0 * 3 }} {{ 3 - 1.0 }} {{ 5 / 1 }} {{ 1_000 }} {{ 1.50 }} {{ -0.0 }} {{ 2 ** 63 }} {{ 2 ** 100 }}
+{{ 1 if nosuch else 2 }} {{ (1 if true else 2) if false else 3 }} {{ 'a' if none is none and not false else 'b' }} {{ not none }} {{ not [] and not {} and not '' and not 0 }} {{ [] or {} or 'x' }} {{ 1 and 2 and 3 }} {{ 0 or none }} {{ (nosuch or 'd') | upper }}
+{{ 'x' is not string }} {{ 1 is not none }} {{ (1, 2) is sequence }} {{ (1, 2) is iterable }} {{ 'a' is not mapping }} {{ 3 is ge(2) }} {{ 3 is greaterthan 2 }} {{ 'a' is lower }} {{ 4 is divisibleby(2) }} {{ [] is defined }} {{ 'a' in ['a'] and 'a' is defined }} {{ 1 is sameas 1 }} {{ none is sameas none }} {{ 'x' is filter }} {{ 'upper' is filter }} {{ 'odd' is test }} {{ 'a' is escaped }} {{ 1.0 is integer }} {{ 1 is float }} {{ '1' is number }} {{ false is number }} {{ 1 is boolean }}
+{% set a %}  x {{ name }} {% endset %}[{{ a }}][{{ a | trim }}][{{ a is string }}][{{ a | length }}]{% set b | upper | trim %} y {% endset %}[{{ b }}]{% set c, d = [1, 2] %}{{ c + d }}{% set e = f = 1 %}
+{% set ns = namespace(a=1, b=2) %}{{ ns.a }}{{ ns.b }} {{ ns.nosuch is defined }} {% set ns.c = [] %}{{ ns.c }}{% if true %}{% set ns.a = 5 %}{% set local = 1 %}{% endif %}{{ ns.a }}{{ local }}
+{% set ns = namespace({'a': 1}, b=2) %}{{ ns.a }}{{ ns.b }}
+{% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}{% for i in [1] %}{% set x = 3 %}{{ x }}{% endfor %}{{ x }}{% macro m() %}{% set x = 4 %}{{ x }}{% endmacro %}{{ m() }}{{ x }}{% with %}{% set x = 5 %}{{ x }}{% endwith %}{{ x }}
+{% set nosuch.a = 1 %}
+{% set table.a = 1 %}
+{% macro m(a, b='!') %}{{ a }}{{ b }}{% endmacro %}{{ m('x') }}{{ m('x', 'y') }}{{ m() }}|{{ m(b='z') }}|{{ m.name }} {{ m is callable }} {{ m('q') | upper }} {{ m('q') | length }} {% set r = m('w') %}{{ r is string }}{{ r + 'x' }}
+{% macro m(a, b=a ~ '!') %}{{ a }}{{ b }}{% endmacro %}{{ m('x') }}
+{% macro m(a) %}{% endmacro %}{{ m.arguments }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(nosuch=2) }}
+{% macro fact(n) %}{{ n * (fact(n - 1) | int) if n > 1 else 1 }}{% endmacro %}{{ fact(5) }} {% macro outer() %}{% macro inner() %}i{% endmacro %}{{ inner() }}{{ name }}{% endmacro %}{{ outer() }}
+{% macro m() %}{{ caller is defined }}{% endmacro %}{{ m() }}{% macro c() %}[{{ caller('a', 2) }}]{% endmacro %}{% call(x, y) c() %}{{ x }}{{ y }}{{ name }}{% endcall %}
+{% for k, v in table | dictsort %}{{ loop.index }}{{ k }}{{ v }}{{ ',' if not loop.last }}{% endfor %} {% for k in table %}{{ k }}{% endfor %} {% for c in 'añb' %}{{ c }}.{% endfor %} {% for a in [] %}x{% else %}e{% endfor %} {% for x in [1, 2, 3] if x is odd %}{{ x }}{{ loop.length }}{% endfor %} {% for x in words | reverse %}{{ loop.revindex0 }}{{ x }}{% endfor %}
+{% for x in [1, 2] %}{% for y in [3, 4] %}{{ loop.index }}{% set outer = loop %}{{ x * y }}{{ loop.depth }}{{ loop.depth0 }}{% endfor %}{{ loop.index }}{% endfor %}{% for x in [1, 1, 2] %}{{ loop.changed(x) }}{{ loop.previtem is defined }}{{ loop.nextitem is defined }}{{ loop.nextitem }}{% endfor %}
+{% for i in range(10) %}{% if i is even %}{% continue %}{% endif %}{% if i > 6 %}{% break %}{% endif %}{{ i }}{% if loop.last %}never{% endif %}{% else %}no{% endfor %}
+{% for x in [1, 2, 3] %}{{ x }}{% if not loop.last %}, {% endif %}{% endfor %}{{ loop is defined }}{{ x is defined }}
+{% break %}
+{% for a, b in [(1, 2, 3)] %}{{ a }}{% endfor %}
+{% if name == 'mscc' and (count > 2 or half) and not nosuch %}a{% elif 1 %}b{% else %}c{% endif %}{% if words %}w{% endif %}{% if '' %}e{% endif %}{% if 0.0 %}z{% endif %}{% if {} %}d{% endif %}{% if ' ' %}s{% endif %}
+{{ [1, 2,] }}
+{{ {'a': 1,} }}
+{{ (1,) }}
+{{ ('a' 'b') }}
+{{ "a\"b" }}
+{{ 'a\\n' }}
+{{ '\u4f60' }}
+{{ '\x41' }}
+{{ '\U0001F600' }}
+{{ "tab\there" }}
+{{ 'newx' }}
+{{ messages | tojson(ensure_ascii=False, indent=2) | length }} {{ {'b': [1, {}], 'a': 'é<>&\''} | tojson(sort_keys=true, indent=1) }} {{ 'x"y\\z/\u2028' | tojson }} {{ [1.0, 2.5e-8, 1e16, -0.0] | tojson }} {{ none | tojson }} {{ true | tojson }} {{ {'a': none} | tojson(separators=[',', ':']) }} {{ {} | tojson(indent=4) }} {{ [[], {}] | tojson(indent=0) }}
+{{ range(3) | tojson }}
+{{ raise_exception is defined }}
+{{ strftime_now is callable }}
+{{ dict is defined }}
+{{ lipsum is undefined }}
+{{ self is none }}{{ _ is defined }} {{ __name__ is defined }} {{ messages.__class__ is defined }} {{ [].__len__ is defined }}
+{{ messages.append({'role': 'x'}) }}
+{{ messages[0].update({'role': 'x'}) }}
+{{ messages[0].setdefault('role', 'x') }}
+{{ [3, 1].sort() }}
+{{ 'abc'.nosuch is defined }} {{ [1].nosuch is defined }} {{ messages.0.role }} {{ messages[0].role.nosuch is defined }}
+{{ 'abc' | nosuchfilter if false else 'x' }}
+{{ 'abc' is nosuchtest }}
+{{ {'a': 1}.get('b') is none }}
+{{ {'a': 1}.get('a', 2) }}
+{{ {'a': 1}.get('b', {}).get('c', 'd') }}
+{{ {'a': 1}.keys() | join }}
+{{ 'a' in {'a': 1}.keys() }}
+{{ {'a': 1}.values() | first }}
+{{ {'a': 1, 'b': 2}.items() | map('last') | list }}
+{{ {'a': 1}.keys() }}
+{{ {'a': 1}.items() }}
+{{ {'a': 1}.values() }}
+{{ {'a': 1}.items() | length }}
+{{ {'a': 1}.items()[0] }}
+{{ 'text with "quotes" & <tags>' | e }}
+{{ '<' ~ '>' | e }}
+{{ ('<' | e) ~ '<' }}
+{{ '<' | safe ~ '&' }}
+{{ ('<' | e) + '<' }}
+{{ '<' | e | upper }}
+{{ ['<' | safe] }}
+{{ ('<b>' | safe) | tojson }}
+{{ 'a<' | escape | length }}
+{{ 'a' ~ (1, 2) ~ {'k': 1.0} ~ [true, none, 'it\'s'] ~ 2.0 }} {{ '' ~ 1e15 ~ 0.0001 }}
+{{ '' ~ 1e22 ~ [1e-7] }}
+{% if messages | length > 1 and messages[-1].role == 'user' -%} x {%- endif %} {%- if true %} y {% endif -%} z
+{%- for m in messages -%} {{ m.role }} {%- if not loop.last -%} , {%- endif -%} {%- endfor -%}
+{{ "{{ not a tag }}" }} {{ '{% if %}' }} {{ '{#' }} {{ "}}" }} {{ '%}' }}
+{{ messages|map(attribute='content')|select('string')|map('length')|list }}
+{{ (messages|first).role }}
+{{ "%s" % name }}
+{{ 'é' == 'é' }}
+{{ '🙂' | length }}
+{{ '👩‍👧'[0] }}
+{{ '🙂'.upper() }}
+{{ 'ǆ'.title() }}
+{{ 'ŉ'.upper() }}
+{{ 'Straße'.casefold() }}
+{{ 'İI'.lower() }}
+{{ 'σς'.upper() }}
+{{ '\u00a0a\u200b'.strip() | length }}
+{{ ['\u00a0\u200b\u2028é🙂\x7f\x1b'] }}
+{{ ['\ue000\u0378\ufeff'] }}
 """.strip("\n").split("\n")
 MULTILINE = [
     "{% for m in messages %}\n    {% if m.role == 'user' %}\n  {{ m.role }}\n    {% endif %}\n{% endfor %}\nend\n",
