@@ -46,12 +46,26 @@ pub fn detail(line: &str) {
 
 /// Writes a warning to standard error, unless the user wants quiet.
 pub fn warning(problem: &str) {
-    note(&format!("{} {problem}", colored("warning:", AnsiColor::Yellow)));
+    note(&format!("{} {}", colored("warning:", AnsiColor::Yellow), printable(problem)));
 }
 
 /// Writes an error to standard error.
 pub fn error(problem: &str) {
-    say(&format!("{} {problem}", colored("error:", AnsiColor::Red)));
+    say(&format!("{} {}", colored("error:", AnsiColor::Red), printable(problem)));
+}
+
+/// Names out of files may hold control characters, which a terminal would obey; they are shown in their place.
+fn printable(text: &str) -> String {
+    let is_plain = |character: char| !character.is_control() || matches!(character, '\n' | '\t');
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_plain(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_unicode());
+        }
+    }
+    shown
 }
 
 /// If nobody listens there, the work goes on.
