@@ -11,17 +11,20 @@ use mscc_ir::plan::{
 };
 use mscc_ir::{NodeId, SymbolInfo};
 use mscc_models::hf::{GenerationConfig, HfConfig, ModelDir, ModelDirError};
-use mscc_models::{TraceError, TraceOptions, Traced};
+use mscc_models::{Ignored, TraceError, TraceOptions, Traced};
 use mscc_patterns::Rule;
 
 use crate::egraph::{Outcome, Report};
 use crate::files::read_text;
 use crate::lower::{LowerError, lower};
-use crate::options::{OptionError, Options, Resolved};
+use crate::options::{Named, OptionError, OptionPlace, Options, Resolved};
 use crate::passes::weight_dtype::cast_weights;
 use crate::passes::{self, BrokenPass, Pass};
 use crate::rules::{self, RulesError};
 use crate::target::Target;
+
+/// Without this file a directory holds no tokenizer.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// What a compilation made, stage by stage.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Compiled {
     pub fused: Module,
     /// What fusion did, for each function.
     pub reports: Vec<Report>,
+    /// What in the model's files changes nothing, and why.
+    pub ignored: Vec<Ignored>,
 }
 
 /// Why a model cannot be compiled.
@@ -41,7 +46,7 @@ pub struct Compiled {
 #[non_exhaustive]
 pub enum CompileError {
     /// No model is named.
-    #[error("no model is given: name a directory or set `model` in model.yaml")]
+    #[error("no model is named: set `model` in model.yaml, or pass --model DIR")]
     NoModel,
     /// An option that cannot be what it is.
     #[error(transparent)]
@@ -65,14 +70,27 @@ pub enum CompileError {
     #[error(transparent)]
     Rules(#[from] RulesError),
     /// A file that an option names.
-    #[error("option `{key}`: cannot read {}: {source}", .path.display())]
+    #[error("{}: cannot read {}: {reason}", Named(key, place.as_deref()), .path.display())]
     OptionFile {
         /// The option.
         key: &'static str,
+        /// Where it stands, if a file gives it.
+        place: Option<Box<OptionPlace>>,
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        reason: std::io::Error,
+    },
+    /// A directory for the tokenizer that has none.
+    #[error(
+        "{}: there is no {TOKENIZER_FILE} in {}: name the directory that has it",
+        Named("tokenizer", place.as_deref()), .dir.display()
+    )]
+    NoTokenizer {
+        /// Where the option stands, if a file gives it.
+        place: Option<Box<OptionPlace>>,
+        /// The directory.
+        dir: PathBuf,
     },
     /// A pass that broke the module: a bug.
     #[error("{0}; this is a bug of mscc")]
@@ -136,7 +154,7 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
         text,
     };
     validate(&plan)?;
-    Ok(Compiled { plan, traced: traced.module, fused, reports })
+    Ok(Compiled { plan, traced: traced.module, fused, reports, ignored: traced.ignored })
 }
 
 fn checkpoint(dir: &ModelDir, given: &Path) -> Result<Checkpoint, CompileError> {
@@ -154,7 +172,7 @@ fn trace(
         max_num_seqs: resolved.max_num_seqs,
         max_num_batched_tokens: resolved.max_num_batched_tokens,
         block_size: resolved.block_size,
-        strict: false,
+        strict: resolved.strict,
     };
     Ok(mscc_models::trace(config, checkpoint, &options)?)
 }
@@ -220,13 +238,17 @@ fn text_assets(dir: &ModelDir, config: &HfConfig, options: &Options) -> Result<T
     let generation: GenerationConfig = dir.generation_config(config)?;
     let chat_template = match &options.chat_template {
         None => None,
-        Some(path) => Some(read_text(path).map_err(|source| CompileError::OptionFile {
+        Some(path) => Some(read_text(path).map_err(|reason| CompileError::OptionFile {
             key: "chat_template",
+            place: options.place("chat_template"),
             path: path.clone(),
-            source,
+            reason,
         })?),
     };
     let tokenizer_dir = match &options.tokenizer {
+        Some(dir) if !dir.join(TOKENIZER_FILE).is_file() => {
+            return Err(CompileError::NoTokenizer { place: options.place("tokenizer"), dir: dir.clone() });
+        }
         Some(path) => Some(path_text(path)),
         None => dir.tokenizer_path().and(dir.dir()).map(path_text),
     };

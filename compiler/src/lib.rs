@@ -8,15 +8,18 @@
 
 mod compile;
 pub mod cost;
+pub mod dialects;
 pub mod egraph;
 pub mod files;
 pub mod lower;
 pub mod memory;
+pub mod model_yaml;
 pub mod options;
 pub mod passes;
 pub mod rules;
 pub mod target;
 
-pub use compile::{CompileError, Compiled, compile, rewrites};
-pub use options::{OptionError, Options, Resolved};
+pub use compile::{CompileError, Compiled, TOKENIZER_FILE, compile, rewrites};
+pub use model_yaml::{ModelYaml, ModelYamlError};
+pub use options::{OptionError, OptionPlace, Options, Resolved};
 pub use target::Target;

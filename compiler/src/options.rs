@@ -1,9 +1,10 @@
 //! What a user can say about a compilation: the keys of model.yaml, which are the flags of `mscc compile` too.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use mscc_ir::DType;
-use serde::{Deserialize, Serialize};
 
 /// Options of a compilation; all but the model have defaults.
 ///
@@ -20,11 +21,10 @@ use serde::{Deserialize, Serialize};
 /// | `tokenizer`              | the model's directory                 |
 /// | `chat_template`          | the model's own                       |
 /// | `rules`                  | none beside the built-in ones         |
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// | `strict`                 | `false`: warnings are no errors       |
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Directory in Hugging Face's layout, or a lone config.json.
-    #[serde(alias = "pretrained_model_dir")]
     pub model: Option<PathBuf>,
     /// Device the plan is for.
     pub target: Option<String>,
@@ -46,18 +46,53 @@ pub struct Options {
     pub chat_template: Option<PathBuf>,
     /// Files with rewrite rules beside the built-in ones.
     pub rules: Option<Vec<PathBuf>>,
+    /// Whether what a model's files say and nobody reads is an error.
+    pub strict: Option<bool>,
+    /// Where the options stand that a file gives, by their names.
+    pub places: BTreeMap<&'static str, OptionPlace>,
+}
+
+/// Where in a model.yaml an option stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionPlace {
+    /// The file.
+    pub file: PathBuf,
+    /// Line of the value, from 1.
+    pub line: u32,
+    /// Column of the value in characters, from 1.
+    pub column: u32,
+    /// The key, which may be another dialect's.
+    pub key: String,
 }
 
 /// An option that cannot be what it is.
+///
+/// What to do: give one of the values named, or leave the option out; README.md has a table of all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("option `{key}`: expected {expected}, found `{found}`")]
+#[error("{}: expected {expected}, found `{found}`", Named(key, place.as_deref()))]
 pub struct OptionError {
-    /// Its key.
+    /// Its name.
     pub key: &'static str,
+    /// Where it stands, if a file gives it.
+    pub place: Option<Box<OptionPlace>>,
     /// What it should be.
     pub expected: String,
     /// What it is.
     pub found: String,
+}
+
+/// An option in the words of its file, or ours.
+pub(crate) struct Named<'a>(pub &'a str, pub Option<&'a OptionPlace>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(OptionPlace { file, line, column, key }) => {
+                write!(f, "{}:{line}:{column}: `{key}`", file.display())
+            }
+            None => write!(f, "option `{}`", self.0),
+        }
+    }
 }
 
 /// Options with defaults filled in and values checked.
@@ -77,11 +112,16 @@ pub struct Resolved {
     pub max_num_batched_tokens: u32,
     /// Tokens of a cache page.
     pub block_size: u32,
+    /// Whether warnings about the model's files are errors.
+    pub strict: bool,
 }
 
 impl Options {
     /// These options, with those of `over` in place of what it gives.
     pub fn overridden_by(self, over: Options) -> Options {
+        let mut places = self.places;
+        places.retain(|name, _| !over.gives(name));
+        places.extend(over.places);
         Options {
             model: over.model.or(self.model),
             target: over.target.or(self.target),
@@ -94,13 +134,48 @@ impl Options {
             tokenizer: over.tokenizer.or(self.tokenizer),
             chat_template: over.chat_template.or(self.chat_template),
             rules: over.rules.or(self.rules),
+            strict: over.strict.or(self.strict),
+            places,
         }
+    }
+
+    /// Whether the option of this name has a value.
+    fn gives(&self, name: &str) -> bool {
+        match name {
+            "model" => self.model.is_some(),
+            "target" => self.target.is_some(),
+            "dtype" => self.dtype.is_some(),
+            "compute_dtype" => self.compute_dtype.is_some(),
+            "max_model_len" => self.max_model_len.is_some(),
+            "max_num_seqs" => self.max_num_seqs.is_some(),
+            "max_num_batched_tokens" => self.max_num_batched_tokens.is_some(),
+            "block_size" => self.block_size.is_some(),
+            "tokenizer" => self.tokenizer.is_some(),
+            "chat_template" => self.chat_template.is_some(),
+            "rules" => self.rules.is_some(),
+            "strict" => self.strict.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The same options, wherever they stand.
+    pub(crate) fn without_places(self) -> Options {
+        Options { places: BTreeMap::new(), ..self }
+    }
+
+    /// Where an option stands, if a file gives it.
+    pub(crate) fn place(&self, name: &str) -> Option<Box<OptionPlace>> {
+        self.places.get(name).cloned().map(Box::new)
     }
 
     /// Checks values and fills in defaults.
     ///
     /// Errors: a value that is unknown or out of range.
     pub fn resolve(&self) -> Result<Resolved, OptionError> {
+        self.check().map_err(|error| OptionError { place: self.place(error.key), ..error })
+    }
+
+    fn check(&self) -> Result<Resolved, OptionError> {
         let target = match self.target.as_deref() {
             None | Some("cpu") => "cpu",
             Some(other) => return Err(bad("target", "cpu", other)),
@@ -121,6 +196,7 @@ impl Options {
             max_num_seqs: self.max_num_seqs.unwrap_or(64.min(max_num_batched_tokens.max(1))),
             max_num_batched_tokens,
             block_size: self.block_size.unwrap_or(16),
+            strict: self.strict.unwrap_or(false),
         };
         in_range("max_model_len", resolved.max_model_len.unwrap_or(1), 1 << 26)?;
         in_range("max_num_batched_tokens", max_num_batched_tokens, 1 << 22)?;
@@ -131,7 +207,7 @@ impl Options {
 }
 
 fn bad(key: &'static str, expected: &str, found: &str) -> OptionError {
-    OptionError { key, expected: expected.to_owned(), found: found.to_owned() }
+    OptionError { key, place: None, expected: expected.to_owned(), found: found.to_owned() }
 }
 
 fn in_range(key: &'static str, value: u32, max: u32) -> Result<(), OptionError> {
@@ -142,7 +218,7 @@ fn in_range(key: &'static str, value: u32, max: u32) -> Result<(), OptionError> 
         "max_num_seqs" => format!("1 to max_num_batched_tokens ({max})"),
         _ => format!("1 to {max}"),
     };
-    Err(OptionError { key, expected, found: value.to_string() })
+    Err(OptionError { key, place: None, expected, found: value.to_string() })
 }
 
 fn float_type(key: &'static str, name: Option<&str>, expected: &str) -> Result<Option<DType>, OptionError> {

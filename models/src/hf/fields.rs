@@ -43,6 +43,8 @@ pub enum Visit {
 }
 
 /// Why a config file cannot be used.
+///
+/// What to do: mend the place named, or download the file again.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The operating system refused.

@@ -1,7 +1,8 @@
 //! The files of a model directory.
 
+use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use mscc_checkpoint::{Checkpoint, CheckpointError};
 
@@ -26,21 +27,46 @@ pub struct ModelDir {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelDirError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// File or directory.
         path: PathBuf,
-        /// The reason.
-        source: io::Error,
+        /// What it says.
+        reason: io::Error,
+    },
+    /// There is nothing.
+    #[error(
+        "{}: there is no such model directory; mscc takes models that are on this machine{}", path.display(),
+        Download(path)
+    )]
+    Absent {
+        /// What was named.
+        path: PathBuf,
     },
     /// There is no config.json.
-    #[error("{} has no config.json{hint}", dir.display())]
+    #[error("{} has no config.json: {hint}", dir.display())]
     NoConfig {
         /// The directory.
         dir: PathBuf,
-        /// What it seems to hold instead, or nothing.
+        /// What it seems to hold instead, and what to do.
         hint: &'static str,
     },
+}
+
+/// How a model is brought here, if the path looks like its name on the hub.
+struct Download<'a>(&'a Path);
+
+impl fmt::Display for Download<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = self.0.components();
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(Component::Normal(_)), Some(Component::Normal(name)), None) => {
+                let (path, name) = (self.0.display(), Path::new(name).display());
+                write!(f, ": `hf download {path} --local-dir {name}` brings one from the hub")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl ModelDir {
@@ -49,7 +75,10 @@ impl ModelDir {
     ///
     /// Errors: nothing there; a directory without config.json.
     pub fn open(path: &Path) -> Result<ModelDir, ModelDirError> {
-        let kind = path.metadata().map_err(|source| ModelDirError::Io { path: path.to_owned(), source })?;
+        let kind = path.metadata().map_err(|reason| match reason.kind() {
+            io::ErrorKind::NotFound => ModelDirError::Absent { path: path.to_owned() },
+            _ => ModelDirError::Io { path: path.to_owned(), reason },
+        })?;
         if !kind.is_dir() {
             return Ok(ModelDir {
                 dir: None,
@@ -65,16 +94,16 @@ impl ModelDir {
             let file = path.join(name);
             match file.try_exists() {
                 Ok(exists) => Ok(exists.then_some(file)),
-                Err(source) => Err(ModelDirError::Io { path: file, source }),
+                Err(reason) => Err(ModelDirError::Io { path: file, reason }),
             }
         };
         let Some(config) = find("config.json")? else {
-            let mut hint = "";
-            for (name, meaning) in INSTEAD {
-                if hint.is_empty() && find(name)?.is_some() {
-                    hint = meaning;
+            for (name, hint) in INSTEAD {
+                if find(name)?.is_some() {
+                    return Err(ModelDirError::NoConfig { dir: path.to_owned(), hint });
                 }
             }
+            let hint = "name the directory with the model's config.json and *.safetensors";
             return Err(ModelDirError::NoConfig { dir: path.to_owned(), hint });
         };
         Ok(ModelDir {
@@ -145,10 +174,10 @@ impl ModelDir {
 
 /// Files that tell what a directory without config.json is.
 const INSTEAD: [(&str, &str); 4] = [
-    ("adapter_config.json", ": it holds an adapter, merge it into its model first"),
-    ("params.json", ": it holds the release of the authors, take the one converted for transformers"),
-    ("model_index.json", ": it holds a pipeline of several models, give the folder of one"),
-    ("snapshots", ": it is a folder of the hub's cache, give one of its `snapshots`"),
+    ("adapter_config.json", "it holds an adapter, merge it into its model first"),
+    ("params.json", "it holds the release of the authors, take the one converted for transformers"),
+    ("model_index.json", "it holds a pipeline of several models, give the folder of one"),
+    ("snapshots", "it is a folder of the hub's cache, give one of its `snapshots`"),
 ];
 
 #[cfg(test)]
@@ -196,12 +225,19 @@ mod tests {
     fn says_what_is_there_instead() {
         let dir = tempfile::tempdir().unwrap();
         let refusal = || ModelDir::open(dir.path()).unwrap_err().to_string();
-        assert!(refusal().ends_with("has no config.json"));
+        assert!(refusal().ends_with(
+            "has no config.json: name the directory with the model's config.json and *.safetensors"
+        ));
         fs::write(dir.path().join("adapter_config.json"), "{}").unwrap();
         assert!(refusal().contains("merge it into its model first"));
         fs::create_dir(dir.path().join("config.json")).unwrap();
         let model = ModelDir::open(dir.path()).unwrap();
         assert!(model.config().unwrap_err().to_string().contains("not a regular file"));
-        assert!(ModelDir::open(&dir.path().join("nowhere")).is_err());
+        let nowhere = |path: &Path| ModelDir::open(path).unwrap_err().to_string();
+        assert!(nowhere(&dir.path().join("nowhere")).ends_with("takes models that are on this machine"));
+        assert!(
+            nowhere(Path::new("Org/Name"))
+                .ends_with(": `hf download Org/Name --local-dir Name` brings one from the hub")
+        );
     }
 }

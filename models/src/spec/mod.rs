@@ -40,4 +40,4 @@ pub(crate) use family::LAYER_INDEX;
 pub use family::{Argument, Family, Layers, Requirement, Slot};
 pub use setting::Setting;
 pub use steps::{Flow, Step};
-pub use yaml::{FamilyError, FamilyProblem, Place};
+pub use yaml::{Content, FamilyError, FamilyProblem, Map, Place, Yaml};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Spanned, UserMessageFormatter};
 
 use super::setting::Setting;
 use crate::hf::nearest;
@@ -11,7 +11,7 @@ use crate::hf::nearest;
 /// Largest family file, in bytes.
 const MAX_BYTES: usize = 1 << 16;
 
-/// A place in a family file.
+/// A place in a YAML file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Place {
     /// Line, from 1; 0 if it is not known.
@@ -118,43 +118,58 @@ impl FamilyProblem {
 /// A problem with its place, before the file is known.
 pub(super) type Located<T> = Result<T, (Place, FamilyProblem)>;
 
-/// A part of a family file.
+/// A part of a YAML document.
 #[derive(Clone, Debug)]
-pub(super) struct Yaml {
+pub struct Yaml {
+    /// Where it stands.
     pub place: Place,
+    /// What stands there.
     pub content: Content,
 }
 
+/// What a part of a YAML document is.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub enum Content {
+    /// A value.
     Scalar(Setting),
+    /// A list.
     List(Vec<Yaml>),
+    /// A mapping.
     Map(Map),
 }
 
-/// Entries in the order of the file.
+/// A mapping of a YAML document.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Map {
+pub struct Map {
+    /// Where it stands.
     pub place: Place,
+    /// Key, its place and its value, in the order of the file; no key is there twice.
     pub entries: Vec<(String, Place, Yaml)>,
 }
 
 impl Yaml {
-    /// Reads a document.
-    pub fn parse(text: &str) -> Located<Yaml> {
+    /// Reads a document of at most 64 KiB.
+    ///
+    /// Errors: what is wrong, and where: no YAML, several documents, a key twice, a number that is none.
+    pub fn read(text: &str) -> Result<Yaml, (Place, String)> {
+        Yaml::parse(text).map_err(|(place, problem)| (place, problem.to_string()))
+    }
+
+    /// As [`Yaml::read`], for the text of a family.
+    pub(super) fn parse(text: &str) -> Located<Yaml> {
         if text.len() > MAX_BYTES {
             let message = format!("larger than {MAX_BYTES} bytes");
             return Err((Place { line: 1, column: 1 }, FamilyProblem::Yaml(message)));
         }
         let root: Spanned<Bare> = serde_saphyr::from_str(text).map_err(|error| {
             let place = error.location().map_or(Place { line: 1, column: 1 }, |at| Place::from(&at));
-            (place, FamilyProblem::Yaml(error.without_snippet().to_string()))
+            (place, FamilyProblem::Yaml(in_words(error.without_snippet())))
         })?;
         root.into_yaml()
     }
 
     /// Its entries.
-    pub fn map(&self) -> Located<&Map> {
+    pub(super) fn map(&self) -> Located<&Map> {
         match &self.content {
             Content::Map(map) => Ok(map),
             _ => Err(self.kind("a mapping")),
@@ -162,7 +177,7 @@ impl Yaml {
     }
 
     /// Its items.
-    pub fn list(&self) -> Located<&[Yaml]> {
+    pub(super) fn list(&self) -> Located<&[Yaml]> {
         match &self.content {
             Content::List(items) => Ok(items),
             _ => Err(self.kind("a list")),
@@ -170,7 +185,7 @@ impl Yaml {
     }
 
     /// Its text.
-    pub fn str(&self) -> Located<&str> {
+    pub(super) fn str(&self) -> Located<&str> {
         match &self.content {
             Content::Scalar(Setting::Str(text)) => Ok(text),
             _ => Err(self.kind("a text")),
@@ -178,12 +193,12 @@ impl Yaml {
     }
 
     /// Its items, which are texts.
-    pub fn strs(&self) -> Located<Vec<String>> {
+    pub(super) fn strs(&self) -> Located<Vec<String>> {
         self.list()?.iter().map(|item| item.str().map(str::to_owned)).collect()
     }
 
     /// The literal that it is.
-    pub fn literal(&self) -> Located<Setting> {
+    pub(super) fn literal(&self) -> Located<Setting> {
         match &self.content {
             Content::Scalar(value) => Ok(value.clone()),
             Content::List(items) => {
@@ -205,17 +220,17 @@ impl Yaml {
 
 impl Map {
     /// The value of a key, if it is there.
-    pub fn get(&self, key: &str) -> Option<&Yaml> {
+    pub(super) fn get(&self, key: &str) -> Option<&Yaml> {
         self.entries.iter().find(|(name, ..)| name == key).map(|(.., value)| value)
     }
 
     /// The value of a key that has to be there.
-    pub fn require(&self, key: &str) -> Located<&Yaml> {
+    pub(super) fn require(&self, key: &str) -> Located<&Yaml> {
         self.get(key).ok_or_else(|| (self.place, FamilyProblem::Missing(key.to_owned())))
     }
 
     /// Refuses all keys but these.
-    pub fn only(&self, expected: &[&str]) -> Located<()> {
+    pub(super) fn only(&self, expected: &[&str]) -> Located<()> {
         let Some((key, place, _)) = self.entries.iter().find(|(key, ..)| !expected.contains(&key.as_str()))
         else {
             return Ok(());
@@ -229,6 +244,19 @@ impl Map {
 impl From<&Location> for Place {
     fn from(location: &Location) -> Place {
         Place { line: location.line() as u32, column: location.column() as u32 }
+    }
+}
+
+/// What is wrong, without the place.
+fn in_words(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("key `{key}` is there twice"),
+        Error::MultipleDocuments { .. } => "expected one document, and here the second begins".to_owned(),
+        other => {
+            let text = other.render_with_formatter(&UserMessageFormatter);
+            text.split(" at line ").next().unwrap_or_default().to_owned()
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use crate::keys::{LackingKey, UnknownKey, UnreadKeys};
 use crate::spec::{ExprProblem, Place};
 
 /// Why a model cannot be traced.
+///
+/// What to do: `mscc models` lists what can be compiled; if the key named is a mistake of the config, mend it there.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// A config that cannot be used, whatever the family.

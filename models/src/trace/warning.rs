@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 /// Something that may be a mistake, or that is done differently elsewhere.
+///
+/// What to do: nothing, if it is meant so; with `--strict` it is an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// A config key that nobody knows.

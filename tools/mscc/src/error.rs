@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use mscc_compiler::CompileError;
 use mscc_compiler::passes::UnknownPass;
+use mscc_compiler::{CompileError, ModelYamlError};
 use mscc_ir::plan::container::ContainerError;
 use mscc_ir::text::ParseError;
 use mscc_ir::verify::VerifyError;
+use mscc_report::ReportError;
 use mscc_runtime::engine::EngineError;
 use mscc_runtime::{LlmError, RuntimeError};
 use mscc_text::{ChatError, TokenizerError};
+
+use crate::usage::UsageError;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,9 @@ pub enum CliError {
     /// A model, graph or rule that cannot be compiled.
     #[error(transparent)]
     Compile(Box<CompileError>),
+    /// A model.yaml that cannot be used.
+    #[error(transparent)]
+    ModelYaml(#[from] ModelYamlError),
     /// A text that is no IR.
     #[error("{}: {source}", .path.display())]
     Ir {
@@ -45,9 +51,17 @@ pub enum CliError {
     /// A tokenizer or chat template that cannot be used, or refuses what it is given.
     #[error(transparent)]
     Text(Box<LlmError>),
-    /// Input that makes no sense, with its place.
-    #[error("{0}")]
-    Input(String),
+    /// A command that asks for what cannot be.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// A plan of which no picture can be made.
+    #[error("{}: {source}", .path.display())]
+    Report {
+        /// The plan.
+        path: PathBuf,
+        /// What the matter is.
+        source: ReportError,
+    },
     /// A file that cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Read {
@@ -96,7 +110,9 @@ impl CliError {
                 _ => 2,
             },
             CliError::Engine(_) | CliError::Ir { .. } | CliError::Graph { .. } => 2,
-            CliError::Pass(_) | CliError::Input(_) | CliError::Read { .. } => 2,
+            CliError::Report { source: ReportError::Template(_), .. } => 1,
+            CliError::Report { .. } => 2,
+            CliError::ModelYaml(_) | CliError::Pass(_) | CliError::Usage(_) | CliError::Read { .. } => 2,
             CliError::Write { .. } | CliError::Output(_) | CliError::Failure(_) => 1,
             CliError::ClosedPipe => 0,
             CliError::Interrupted => 130,

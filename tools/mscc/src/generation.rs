@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::builder::NonEmptyStringValueParser;
 use mscc_runtime::engine::text::{Prompt, TextRequest};
-use mscc_runtime::engine::{Engine, EngineOptions, FinishReason, Request};
+use mscc_runtime::engine::{Engine, EngineError, EngineOptions, FinishReason, Request};
 use mscc_runtime::sample::SamplingParams;
 use mscc_runtime::{Llm, Model};
 use mscc_text::{ChatTemplate, Tokenizer};
@@ -82,7 +82,7 @@ impl GenerationArgs {
             Setting::Conversation => None,
         };
         let params = SamplingParams { max_tokens: self.max_tokens.or(most), ..self.sampling.params(model) };
-        params.validate().map_err(|error| CliError::Input(error.to_string()))?;
+        params.validate().map_err(EngineError::from)?;
         Ok(params)
     }
 

@@ -12,6 +12,7 @@ mod output;
 mod plan_source;
 mod prompt;
 mod terminal;
+mod usage;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 

@@ -1,30 +1,27 @@
-//! model.yaml.
+//! What is compiled: a model.yaml, a model directory or a config.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use mscc_compiler::files::read_text;
-use mscc_compiler::{CompileError, Compiled, Options};
-use serde_saphyr::UserMessageFormatter;
+use mscc_compiler::{Compiled, ModelYaml, Options};
 
 use crate::error::CliError;
-
-/// Without this file a directory holds no tokenizer.
-pub const TOKENIZER_FILE: &str = "tokenizer.json";
+use crate::output;
 
 /// The options that `model` stands for: those of a YAML file, or the defaults for a model directory or config.json.
-///
-/// Paths in a YAML file are relative to the file.
 pub fn read(model: &Path) -> Result<Options, CliError> {
     if !is_yaml(model) {
         return Ok(Options { model: Some(model.to_owned()), ..Options::default() });
     }
-    let text = read_text(model).map_err(|source| CliError::Read { path: model.to_owned(), source })?;
-    let mut options =
-        parse(&text).map_err(|problem| CliError::Input(format!("{}: {problem}", model.display())))?;
-    let own = [&mut options.model, &mut options.tokenizer, &mut options.chat_template];
-    let paths = own.into_iter().flatten().chain(options.rules.iter_mut().flatten());
-    paths.for_each(|path| relative_to(path, model));
-    Ok(options)
+    let yaml = ModelYaml::read(model)?;
+    yaml.notes.iter().for_each(|note| output::detail(&note.to_string()));
+    let ignored = yaml.notes.iter().filter(|note| note.effect.is_err()).count();
+    if ignored > 0 {
+        let file = model.display();
+        output::note(&format!(
+            "{file}: keys of other tools that mean nothing here: {ignored}; -v lists them"
+        ));
+    }
+    Ok(yaml.options)
 }
 
 /// Whether a path names a model.yaml.
@@ -33,54 +30,9 @@ pub fn is_yaml(path: &Path) -> bool {
     matches!(extension, Some("yaml" | "yml")) && !path.is_dir()
 }
 
-/// Compiles what the options name, once it is known to be there.
+/// Compiles what the options name.
 pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, CliError> {
-    if let Some(model) = options.model.as_deref().filter(|model| !model.exists()) {
-        let problem = "there is no such model directory; mscc takes models that are on this machine";
-        return Err(CliError::Input(format!("{}: {problem}", model.display())));
-    }
-    if let Some(dir) = options.tokenizer.as_deref().filter(|dir| !dir.join(TOKENIZER_FILE).is_file()) {
-        let problem = format!("there is no {TOKENIZER_FILE} in {}", dir.display());
-        return Err(CliError::Input(format!("option `tokenizer`: {problem}")));
-    }
-    mscc_compiler::compile(options, config_only).map_err(|error| match error {
-        CompileError::NoModel => {
-            CliError::Input("no model is named: set `model` in model.yaml, or pass --model DIR".to_owned())
-        }
-        other => other.into(),
-    })
-}
-
-fn parse(text: &str) -> Result<Options, String> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        let problem = problem(error.without_snippet());
-        let Some(place) = error.location() else { return problem };
-        let line = text.lines().nth((place.line() as usize).saturating_sub(1)).unwrap_or_default();
-        format!("line {}, column {}: {problem}\n  {}", place.line(), place.column(), line.trim())
-    })
-}
-
-/// What is wrong, in words of model.yaml and not of the library that reads it.
-fn problem(error: &serde_saphyr::Error) -> String {
-    use serde_saphyr::Error;
-    match error {
-        Error::InvalidScalar { .. } => format!("expected a whole number from 0 to {}", u32::MAX),
-        Error::Unexpected { .. } => "expected a single value".to_owned(),
-        Error::DuplicateMappingKey { key: Some(key), .. } => format!("key `{key}` is there twice"),
-        Error::SerdeUnknownField { field, expected, .. } => {
-            format!("unknown key `{field}`: expected one of {}", expected.join(", "))
-        }
-        Error::SerdeInvalidType { .. } => "expected keys with values, `key: value`".to_owned(),
-        Error::MultipleDocuments { .. } => "expected one document, and here the second begins".to_owned(),
-        other => {
-            let text = other.render_with_formatter(&UserMessageFormatter);
-            text.split(" at line ").next().unwrap_or_default().to_owned()
-        }
-    }
-}
-
-fn relative_to(path: &mut PathBuf, file: &Path) {
-    if let Some(dir) = file.parent() {
-        *path = dir.join(&path);
-    }
+    let compiled = mscc_compiler::compile(options, config_only)?;
+    compiled.ignored.iter().for_each(|ignored| output::detail(&format!("left aside {ignored}")));
+    Ok(compiled)
 }

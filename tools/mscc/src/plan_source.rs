@@ -1,16 +1,17 @@
 //! Plans that commands run: compiled before, or on the way.
 
 use std::path::{Path, PathBuf};
-
 use std::time::Instant;
 
+use mscc_compiler::TOKENIZER_FILE;
 use mscc_runtime::engine::text::{chat_template, tokenizer_dir};
 use mscc_runtime::load::weights::LoadProgress;
 use mscc_runtime::{LlmError, LoadOptions, Model, RuntimeError};
 use mscc_text::{ChatTemplate, Tokenizer};
 
 use crate::error::CliError;
-use crate::model_yaml::{self, TOKENIZER_FILE};
+use crate::model_yaml;
+use crate::usage::UsageError;
 use crate::{output, terminal};
 
 /// What is run, and on how many threads.
@@ -69,20 +70,10 @@ impl PlanArgs {
     }
 
     /// The model's tokenizer; without one, an error that says what needs it.
-    pub fn tokenizer(&self, model: &Model, what_for: &str) -> Result<Tokenizer, CliError> {
-        let dir = self.tokenizer_dir(model).ok_or_else(|| {
-            CliError::Input(format!(
-                "{what_for} needs a tokenizer, and the model has none: compile it with --tokenizer DIR, or use --prompt-ids"
-            ))
-        })?;
+    pub fn tokenizer(&self, model: &Model, what_for: &'static str) -> Result<Tokenizer, CliError> {
+        let dir = self.tokenizer_dir(model).ok_or(UsageError::NoTokenizer { what_for })?;
         if !dir.join(TOKENIZER_FILE).is_file() {
-            let problem = format!(
-                "{what_for} needs a tokenizer, and there is no {TOKENIZER_FILE} in {}",
-                dir.display()
-            );
-            return Err(CliError::Input(format!(
-                "{problem}; pass --weights DIR with the directory that has it"
-            )));
+            return Err(UsageError::TokenizerNotThere { what_for, dir }.into());
         }
         Ok(Tokenizer::from_dir(&dir)?)
     }

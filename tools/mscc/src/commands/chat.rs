@@ -14,6 +14,7 @@ use crate::generation::{self, Generated, GenerationArgs, Setting};
 use crate::output;
 use crate::plan_source::PlanArgs;
 use crate::prompt::{ConversationArgs, Role};
+use crate::usage::{ADVICE_ON_FULL_CONTEXT, UsageError};
 
 const COMMANDS: &str = "/reset        forget the conversation, keep the system message
 /system TEXT  set the system message and begin anew; without TEXT, remove it
@@ -110,7 +111,7 @@ impl Chat {
             }
             "/regen" => self.answer_again()?,
             command if command.starts_with('/') => {
-                return Err(CliError::Input(format!("unknown command `{command}`; /help lists them")));
+                return Err(UsageError::UnknownChatCommand { name: command.to_owned() }.into());
             }
             _ => {
                 self.messages.push((Role::User, line.trim().to_owned()));
@@ -128,7 +129,7 @@ impl Chat {
     fn answer_again(&mut self) -> Result<(), CliError> {
         self.messages.pop_if(|(role, _)| *role == Role::Assistant);
         if self.messages.is_empty() {
-            return Err(CliError::Input("there is no message to answer again".to_owned()));
+            return Err(UsageError::NoMessage.into());
         }
         self.answer()
     }
@@ -162,21 +163,20 @@ impl Chat {
             output::note("stopped");
         } else if generated.finish == Some(FinishReason::Length) && tokens >= self.max_model_len {
             let most = self.max_model_len;
-            output::note(&format!("the answer is cut: all {most} tokens of the context are used; {ANEW}"));
+            output::note(&format!(
+                "the answer is cut: all {most} tokens of the context are used; {ADVICE_ON_FULL_CONTEXT}"
+            ));
         } else if generated.finish == Some(FinishReason::Length) {
             output::note("the answer is cut at --max-tokens");
         }
     }
 }
 
-const ANEW: &str =
-    "/reset begins a new conversation, and a model compiled with a greater --max-model-len takes longer ones";
-
 fn too_long(error: CliError) -> CliError {
     match error {
-        CliError::Engine(EngineError::TooLong { tokens, max_model_len, .. }) => CliError::Input(format!(
-            "the context is full: with this message the conversation has {tokens} tokens, of at most {max_model_len}; {ANEW}"
-        )),
+        CliError::Engine(EngineError::TooLong { tokens, max_model_len, .. }) => {
+            UsageError::ContextFull { tokens, max_model_len }.into()
+        }
         other => other,
     }
 }
@@ -221,5 +221,5 @@ impl Reader {
 }
 
 fn unreadable(error: impl std::fmt::Display) -> CliError {
-    CliError::Input(format!("cannot read a message: {error}"))
+    UsageError::Message(error.to_string()).into()
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::commands::opt;
 use crate::error::CliError;
+use crate::usage::UsageError;
 use crate::{model_yaml, output, terminal};
 
 /// Compile a model into a plan
@@ -71,6 +72,9 @@ pub struct Args {
     /// File with rewrite rules of your own, which are proved first; may be given several times
     #[arg(long, value_name = "FILE")]
     rules: Vec<PathBuf>,
+    /// Take warnings about the model's files as errors: keys and tensors that nobody reads
+    #[arg(long)]
+    strict: bool,
     /// Print what was compiled as JSON
     #[arg(long, conflicts_with = "emit")]
     json: bool,
@@ -109,7 +113,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
             Some(path) => output::write_file(path, text.as_bytes()),
         };
     }
-    let path = args.output.as_deref().ok_or_else(|| CliError::Input("name the plan with -o".into()))?;
+    let path = args.output.as_deref().ok_or(UsageError::NoPlanName)?;
     let bytes = container::encode(&compiled.plan).map_err(|error| CliError::Failure(error.to_string()))?;
     output::write_file(path, &bytes)?;
     if args.json {
@@ -123,14 +127,12 @@ fn options(args: &Args) -> Result<Options, CliError> {
     let config = args.config_only.as_ref().and_then(Option::as_ref);
     let source = match (args.source.as_ref(), config) {
         (Some(_), Some(_)) => {
-            let problem = "name the config either before or behind --config-only, not both";
-            return Err(CliError::Input(problem.to_owned()));
+            return Err(UsageError::TwoConfigs.into());
         }
         (source, config) => source.or(config),
     };
     if let (Some(source), Some(model)) = (source.filter(|source| !model_yaml::is_yaml(source)), &args.model) {
-        let (source, model) = (source.display(), model.display());
-        return Err(CliError::Input(format!("two models are named: {source} and --model {model}")));
+        return Err(UsageError::TwoModels { first: source.to_path_buf(), model: model.clone() }.into());
     }
     let file = source.map_or(Ok(Options::default()), |path| model_yaml::read(path))?;
     Ok(file.overridden_by(Options {
@@ -145,6 +147,8 @@ fn options(args: &Args) -> Result<Options, CliError> {
         tokenizer: args.tokenizer.clone(),
         chat_template: args.chat_template.clone(),
         rules: (!args.rules.is_empty()).then(|| args.rules.clone()),
+        strict: args.strict.then_some(true),
+        places: Default::default(),
     }))
 }
 

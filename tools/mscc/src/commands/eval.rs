@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::error::CliError;
 use crate::plan_source::PlanArgs;
+use crate::usage::UsageError;
 use crate::{output, terminal};
 
 /// Measure perplexity on a text
@@ -35,19 +36,17 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
     let mut model = args.plan.load()?;
-    let (window, max_model_len) = (args.window as usize, model.limits().max_model_len);
-    if args.window > max_model_len {
-        let problem = format!("--window {window} is more than max_model_len, {max_model_len}");
-        return Err(CliError::Input(format!("{problem}; compile the model with a greater --max-model-len")));
+    let (window, max_model_len) = (args.window, model.limits().max_model_len);
+    if window > max_model_len {
+        return Err(UsageError::WindowTooLong { window, max_model_len }.into());
     }
     let tokenizer = args.plan.tokenizer(&model, "--file")?;
     let text = std::fs::read_to_string(&args.file)
         .map_err(|source| CliError::Read { path: args.file.clone(), source })?;
     let tokens = tokenizer.encode(&text, false)?;
-    let windows: Vec<&[u32]> = windows(&tokens, window).collect();
+    let windows: Vec<&[u32]> = windows(&tokens, window as usize).collect();
     if windows.is_empty() {
-        let problem = "perplexity needs two tokens at least";
-        return Err(CliError::Input(format!("{}: {problem}", args.file.display())));
+        return Err(UsageError::TextTooShort { path: args.file }.into());
     }
     let inputs: Vec<&[u32]> = windows.iter().map(|tokens| &tokens[..tokens.len() - 1]).collect();
     let vocab_size = model.limits().vocab_size as usize;

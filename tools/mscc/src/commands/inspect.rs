@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use mscc_ir::TensorType;
 use mscc_ir::plan::{Function, Plan, Variant, print_plan};
-use mscc_report::ReportError;
 use mscc_report::figures::{bytes, calls_of, launches_per_step, memory};
 use mscc_runtime::load::plan::read_plan;
 use serde_json::{Value, json};
@@ -65,10 +64,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
 
 /// Draws what is asked for.
 fn draw(args: &Args, plan: &Plan) -> Result<(), CliError> {
-    let failed = |error: ReportError| match error {
-        ReportError::Template(_) => CliError::Failure(error.to_string()),
-        _ => CliError::Input(format!("{}: {error}", args.plan.display())),
-    };
+    let failed = |source| CliError::Report { path: args.plan.clone(), source };
     if let Some(path) = &args.html {
         output::write_file(path, mscc_report::html(plan).map_err(failed)?.as_bytes())?;
     }

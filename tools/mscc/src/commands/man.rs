@@ -7,6 +7,7 @@ use clap_mangen::roff::{Roff, roman};
 
 use crate::error::CliError;
 use crate::output;
+use crate::usage::UsageError;
 
 /// Exit codes, in words.
 const EXIT_STATUS: [(&str, &str); 4] =
@@ -41,11 +42,8 @@ pub fn run(args: Args, mut command: clap::Command) -> Result<(), CliError> {
     match pages.iter().find(|command| command.get_name() == wanted) {
         Some(command) => output::print(&page(command)?),
         None => {
-            let known: Vec<&str> = pages.iter().skip(1).map(|command| command.get_name()).collect();
-            Err(CliError::Input(format!(
-                "there is no command `{wanted}`: expected one of {}",
-                known.join(", ")
-            )))
+            let known = pages.iter().skip(1).map(|command| command.get_name().to_owned()).collect();
+            Err(UsageError::NoCommand { name: wanted.to_owned(), known }.into())
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mscc_compiler::egraph::Report;
+use mscc_compiler::files::read_text;
 use mscc_compiler::passes::{self, Pass};
 use mscc_compiler::{CompileError, Target, rewrites, rules};
 use mscc_ir::Module;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use crate::error::CliError;
 use crate::output;
+use crate::usage::UsageError;
 
 /// Run passes over a graph in IR text and print what comes out
 #[derive(clap::Args)]
@@ -42,21 +44,19 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
-    let text = std::fs::read_to_string(&args.graph)
-        .map_err(|source| CliError::Read { path: args.graph.clone(), source })?;
+    let text =
+        read_text(&args.graph).map_err(|source| CliError::Read { path: args.graph.clone(), source })?;
     let module = parse_module(&text).map_err(|source| CliError::Ir { path: args.graph.clone(), source })?;
     let problems = verify(&module);
     if !problems.is_empty() {
         return Err(CliError::Graph { path: args.graph, problems });
     }
     if module.functions.is_empty() {
-        let problem = "there is no function in it; `mscc compile MODEL --emit traced` shows the form";
-        return Err(CliError::Input(format!("{}: {problem}", args.graph.display())));
+        return Err(UsageError::NoFunction { path: args.graph }.into());
     }
     let passes: Vec<Pass> = args.passes.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-    let target = Target::by_name(&args.target).ok_or_else(|| {
-        CliError::Input(format!("unknown target `{}`: expected {}", args.target, Target::NAMES.join(", ")))
-    })?;
+    let target = Target::by_name(&args.target)
+        .ok_or_else(|| UsageError::UnknownTarget { name: args.target.clone(), known: &Target::NAMES })?;
     let rules = rules::load(&args.rules).map_err(CompileError::from)?;
     let (module, reports) = passes::run(&module, &passes, &rules, &target).map_err(CompileError::from)?;
     let warnings = warnings(&reports);

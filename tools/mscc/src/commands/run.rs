@@ -10,6 +10,7 @@ use crate::generation::{self, Generated, GenerationArgs, Setting};
 use crate::output;
 use crate::plan_source::PlanArgs;
 use crate::prompt::{ConversationArgs, PromptArgs, Role};
+use crate::usage::UsageError;
 
 /// Continue a text, or answer a message
 ///
@@ -40,7 +41,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
     if args.conversation.is_given() && !args.chat {
-        return Err(CliError::Input("--system and --chat-arg are for conversations: add --chat".to_owned()));
+        return Err(UsageError::NoConversation.into());
     }
     let setting = if args.chat { Setting::Conversation } else { Setting::Continuation };
     let model = args.plan.load()?;

@@ -1,0 +1,109 @@
+//! What commands cannot do, though each of their options makes sense.
+
+use std::path::PathBuf;
+
+/// What to do when a conversation has become too long.
+pub const ADVICE_ON_FULL_CONTEXT: &str =
+    "/reset begins a new conversation, and a model compiled with a greater --max-model-len takes longer ones";
+
+/// A command that asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// Text for a model that was compiled without a tokenizer.
+    #[error(
+        "{what_for} needs a tokenizer, and the model has none: compile it with --tokenizer DIR, or use --prompt-ids"
+    )]
+    NoTokenizer {
+        /// What needs it.
+        what_for: &'static str,
+    },
+    /// Text for a model whose tokenizer has moved.
+    #[error(
+        "{what_for} needs a tokenizer, and there is no tokenizer.json in {}; pass --weights DIR with the directory that has it",
+        dir.display()
+    )]
+    TokenizerNotThere {
+        /// What needs it.
+        what_for: &'static str,
+        /// Where it was when the model was compiled.
+        dir: PathBuf,
+    },
+    /// A model from two places.
+    #[error("two models are named: {} and --model {}; leave one out", first.display(), model.display())]
+    TwoModels {
+        /// The one without an option.
+        first: PathBuf,
+        /// The one with it.
+        model: PathBuf,
+    },
+    /// A config from two places.
+    #[error("name the config either before or behind --config-only, not both")]
+    TwoConfigs,
+    /// A compilation whose result has no place.
+    #[error("name the plan with -o FILE")]
+    NoPlanName,
+    /// A text that is no graph.
+    #[error("{}: there is no function in it; `mscc compile MODEL --emit traced` shows the form", path.display())]
+    NoFunction {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A device that mscc does not know.
+    #[error("unknown target `{name}`: expected {}", known.join(", "))]
+    UnknownTarget {
+        /// As given.
+        name: String,
+        /// Those there are.
+        known: &'static [&'static str],
+    },
+    /// A manual page of what is no command.
+    #[error("there is no command `{name}`: expected one of {}", known.join(", "))]
+    NoCommand {
+        /// As given.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// Windows longer than the model takes.
+    #[error(
+        "--window {window} is more than max_model_len, {max_model_len}; compile the model with a greater --max-model-len"
+    )]
+    WindowTooLong {
+        /// As given, in tokens.
+        window: u32,
+        /// The longest sequence, in tokens.
+        max_model_len: u32,
+    },
+    /// A text of which nothing can be foretold.
+    #[error("{}: perplexity needs two tokens at least", path.display())]
+    TextTooShort {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Options of conversations without one.
+    #[error("--system and --chat-arg are for conversations: add --chat")]
+    NoConversation,
+    /// A conversation that has become too long.
+    #[error(
+        "the context is full: with this message the conversation has {tokens} tokens, of at most {max_model_len}; {advice}",
+        advice = ADVICE_ON_FULL_CONTEXT
+    )]
+    ContextFull {
+        /// Tokens of the conversation.
+        tokens: usize,
+        /// The longest, in tokens.
+        max_model_len: u32,
+    },
+    /// A line that begins as a command of `mscc chat` and is none.
+    #[error("unknown command `{name}`; /help lists them, and a blank before the slash makes it a message")]
+    UnknownChatCommand {
+        /// The first word.
+        name: String,
+    },
+    /// `/regen` before the first message.
+    #[error("there is no message to answer again")]
+    NoMessage,
+    /// A keyboard or a pipe that cannot be read, or gives what is no text.
+    #[error("cannot read a message: {0}")]
+    Message(String),
+}
