@@ -120,7 +120,7 @@ fn weights_that_changed() {
     );
     insta::assert_snapshot!(
         refused(&weights[..4]),
-        @"error: model/model.safetensors: the file has 4 bytes, too few for a safetensors header"
+        @"error: model/model.safetensors: the file has 4 bytes, too few for a safetensors header: download it again"
     );
     insta::assert_snapshot!(
         refused(b""),
