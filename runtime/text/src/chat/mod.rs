@@ -3,6 +3,7 @@ mod continuation;
 mod dialect;
 mod environment;
 mod filters;
+mod json;
 mod methods;
 mod python;
 mod strftime;
