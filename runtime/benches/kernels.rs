@@ -2,7 +2,7 @@
 //!
 //! Prints, measured in the same run: the rate of prefill-like matrix products against the peak rate of the
 //! multiply instructions, and the bandwidth of decode-like products against that of plain reading; then
-//! criterion's figures.
+//! criterion's figures. `MSCC_BENCH_SHARES=decode` measures only shares whose line has that text.
 #![allow(unsafe_code, reason = "views are built by hand")]
 
 mod machine;
@@ -73,6 +73,7 @@ fn shares(pool: &mut Pool) {
     let memory = machine::memory();
     let read = || machine::read(&mut pool.borrow_mut(), &memory);
     let read_bytes = machine::read_bytes(&memory, threads);
+    let only = std::env::var("MSCC_BENCH_SHARES").unwrap_or_default();
 
     for (xd, wd, m, n, k) in [
         (DType::BF16, DType::BF16, 256, 2048, 2048),
@@ -86,12 +87,16 @@ fn shares(pool: &mut Pool) {
         (DType::F32, DType::BF16, 256, 2048, 2048),
         (DType::BF16, DType::F16, 256, 2048, 2048),
     ] {
+        let name = format!("prefill {xd} x {wd} [{m}, {k}] x [{n}, {k}]");
+        if !name.contains(&only) {
+            continue;
+        }
         let product = Product::new(xd, wd, m, n, k);
         let pairs = isa == Isa::Avx512Bf16 && xd == DType::BF16 && wd == DType::BF16;
         let (time, peak_time) = best(|| product.run(&mut pool.borrow_mut(), isa), || peak(pairs));
         let rate = 2.0 * (m * n * k) as f64 / time.as_secs_f64() / 1e9;
         let peak = machine::flops(threads, pairs) / peak_time.as_secs_f64() / 1e9;
-        println!("{xd} x {wd} [{m}, {k}] x [{n}, {k}]: {rate:.1} of {peak:.1} GFLOP/s, {:.2}", rate / peak);
+        println!("{name}: {rate:.1} of {peak:.1} GFLOP/s, {:.2}", rate / peak);
     }
     for (xd, wd, m, n, k) in [
         (DType::BF16, DType::BF16, 1, 4096, 4096),
@@ -105,11 +110,33 @@ fn shares(pool: &mut Pool) {
         (DType::F32, DType::BF16, 1, 32768, 4096),
         (DType::BF16, DType::F16, 1, 32768, 4096),
     ] {
+        let name = format!("decode {xd} x {wd} [{m}, {k}] x [{n}, {k}]");
+        if !name.contains(&only) {
+            continue;
+        }
         let product = Product::new(xd, wd, m, n, k);
         let (time, read_time) = best(|| product.run(&mut pool.borrow_mut(), isa), read);
         let rate = (n * k * wd.bytes().expect("whole bytes")) as f64 / time.as_secs_f64() / 1e9;
         let limit = read_bytes / read_time.as_secs_f64() / 1e9;
-        println!("{xd} x {wd} [{m}, {k}] x [{n}, {k}]: {rate:.1} of {limit:.1} GB/s, {:.2}", rate / limit);
+        println!("{name}: {rate:.1} of {limit:.1} GB/s, {:.2}", rate / limit);
+    }
+    for (dtype, sequences, context, heads, kv_heads) in [
+        (DType::BF16, 1, 32768, 16, 8),
+        (DType::BF16, 1, 32768, 16, 1),
+        (DType::BF16, 1, 32768, 32, 8),
+        (DType::BF16, 16, 2048, 16, 8),
+        (DType::F32, 1, 16384, 16, 8),
+    ] {
+        let name = format!("attention {dtype} {sequences} x {context}, {heads}/{kv_heads} heads of 128");
+        if !name.contains(&only) {
+            continue;
+        }
+        let scene = Scene::new(dtype, (sequences, 1), context, (heads, kv_heads));
+        let (time, read_time) = best(|| scene.run(&mut pool.borrow_mut(), isa), read);
+        let bytes = 2 * sequences * context * kv_heads * WIDTH * dtype.bytes().expect("whole bytes");
+        let rate = bytes as f64 / time.as_secs_f64() / 1e9;
+        let limit = read_bytes / read_time.as_secs_f64() / 1e9;
+        println!("{name}: {rate:.1} of {limit:.1} GB/s, {:.2}", rate / limit);
     }
 }
 
@@ -136,6 +163,62 @@ impl Product {
     }
 }
 
+/// Size of a head.
+const WIDTH: usize = 128;
+
+/// New tokens at the ends of equal contexts.
+struct Scene {
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_table: Tensor,
+    query_start: Tensor,
+    context_len: Tensor,
+    y: Tensor,
+}
+
+impl Scene {
+    fn new(
+        dtype: DType,
+        (sequences, tokens): (usize, usize),
+        context: usize,
+        (heads, kv_heads): (usize, usize),
+    ) -> Scene {
+        const BLOCK: usize = 16;
+        let ints = |dims: Vec<usize>, data: Vec<usize>| {
+            let data = data.into_iter().map(|value| value as u32).collect();
+            Tensor { dims, data, dtype: DType::I32 }
+        };
+        let pages = sequences * context / BLOCK;
+        let cache = || Tensor::new(dtype, &[pages, BLOCK, kv_heads, WIDTH]);
+        Scene {
+            q: Tensor::new(dtype, &[sequences * tokens, heads, WIDTH]),
+            k_cache: cache(),
+            v_cache: cache(),
+            block_table: ints(vec![sequences, context / BLOCK], (0..pages).collect()),
+            query_start: ints(vec![sequences + 1], (0..=sequences).map(|at| at * tokens).collect()),
+            context_len: ints(vec![sequences], vec![context; sequences]),
+            y: Tensor::new(dtype, &[sequences * tokens, heads, WIDTH]),
+        }
+    }
+
+    fn run(&self, pool: &mut Pool, isa: Isa) {
+        let kernel = Attention {
+            q: &self.q.view(),
+            k_cache: &self.k_cache.view(),
+            v_cache: &self.v_cache.view(),
+            block_table: &self.block_table.view(),
+            query_start: &self.query_start.view(),
+            context_len: &self.context_len.view(),
+            scale: 0.1,
+            window: None,
+            soft_cap: None,
+            y: &self.y.view(),
+        };
+        launch(pool, isa, &kernel).expect("runs");
+    }
+}
+
 fn benches(c: &mut Criterion) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let isa = Isa::detect();
@@ -153,28 +236,10 @@ fn benches(c: &mut Criterion) {
         b.iter(|| launch(&mut pool, isa, &RmsNorm { x, weight, eps: 1e-6, y }));
     });
     for (name, tokens, context) in [("decode", 1, 4096), ("prefill", 512, 512)] {
-        let (heads, kv_heads, width, block) = (16, 8, 128, 16);
-        let q = Tensor::new(DType::BF16, &[tokens, heads, width]);
-        let cache = Tensor::new(DType::BF16, &[context / block, block, kv_heads, width]);
-        let table: Vec<u32> = (0..context as u32 / block as u32).collect();
-        let table = Tensor { dims: vec![1, table.len()], data: table, dtype: DType::I32 };
-        let starts = Tensor { dims: vec![2], data: vec![0, tokens as u32], dtype: DType::I32 };
-        let lengths = Tensor { dims: vec![1], data: vec![context as u32], dtype: DType::I32 };
-        let y = Tensor::new(DType::BF16, &[tokens, heads, width]);
-        let kernel = Attention {
-            q: &q.view(),
-            k_cache: &cache.view(),
-            v_cache: &cache.view(),
-            block_table: &table.view(),
-            query_start: &starts.view(),
-            context_len: &lengths.view(),
-            scale: 0.1,
-            window: None,
-            soft_cap: None,
-            y: &y.view(),
-        };
-        let name = format!("attention {name} bf16 {tokens} x {context}, {heads}/{kv_heads} heads of {width}");
-        c.bench_function(&name, |b| b.iter(|| launch(&mut pool, isa, &kernel).expect("runs")));
+        let (heads, kv_heads) = (16, 8);
+        let scene = Scene::new(DType::BF16, (1, tokens), context, (heads, kv_heads));
+        let name = format!("attention {name} bf16 {tokens} x {context}, {heads}/{kv_heads} heads of {WIDTH}");
+        c.bench_function(&name, |b| b.iter(|| scene.run(&mut pool, isa)));
     }
 }
 

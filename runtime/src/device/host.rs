@@ -82,7 +82,7 @@ impl Device for Host {
         with_kernel(op, operands, results, |kernel| {
             // SAFETY: `prepare` checked and split these very views, and whoever called it vouched for their memory;
             // the pool runs each task once.
-            self.pool.run(split.tasks, &|task, scratch| unsafe { kernel.run(isa, split, task, scratch) })
+            self.pool.run_split(split, &|task, scratch| unsafe { kernel.run(isa, split, task, scratch) })
         })
     }
 

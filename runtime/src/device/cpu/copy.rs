@@ -79,7 +79,7 @@ impl Kernel for Copy {
         // Every task takes its share of every pair; `rows` is the number of shares.
         let bytes: usize = self.pairs.iter().map(|(from, _)| 2 * from.len() * from.element_bytes()).sum();
         let even = Split::even(bytes.div_ceil(64), 64, threads);
-        Split { tasks: even.tasks, rows: even.tasks, columns: 0 }
+        Split { tasks: even.tasks, rows: even.tasks, ..Split::default() }
     }
 
     unsafe fn run(&self, _: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {

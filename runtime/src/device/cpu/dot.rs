@@ -152,16 +152,16 @@ struct Piece<F> {
 
 /// Dot products of `M` rows of `x` with four rows of `w`, over one piece of K; of meaning after the last.
 ///
-/// With `PREFETCH`, fetches the four rows of `w` that come `ahead` rows after: for products that read `w` once.
+/// With `PREFETCH`, fetches what lies `ahead` elements after each row of `w`: for products that read `w` once.
 ///
 /// # Safety
-/// `x` has `M` rows of `k` elements, `x_stride` apart; `w` four, `w_stride` apart. Unless the piece is first and
-/// last, its sums are there; unless it is last, `k` is a multiple of `P::STEP`.
+/// `x` has `M` rows of `k` elements, `x_stride` apart, and each of `w` is one. Unless the piece is first and last, its
+/// sums are there; unless it is last, `k` is a multiple of `P::STEP`.
 #[inline(always)]
 unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
     p: P,
     (x, x_stride): (*const P::X, usize),
-    (w, w_stride): (*const P::W, usize),
+    w: [*const P::W; TILE_COLUMNS],
     k: usize,
     piece: Piece<<P::S as Simd>::F>,
     ahead: usize,
@@ -175,12 +175,11 @@ unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
             }
         }
     }
-    let w = [w, w.wrapping_add(w_stride), w.wrapping_add(2 * w_stride), w.wrapping_add(3 * w_stride)];
     let mut i = 0;
     while i + P::STEP <= k {
         if PREFETCH {
             for row in w {
-                prefetch(row.wrapping_add(ahead * w_stride + i));
+                prefetch(row.wrapping_add(ahead + i));
             }
         }
         let wv = [
@@ -273,8 +272,8 @@ pub(crate) fn block_bytes<P: Product>(n: usize) -> usize {
 /// All dot products of `m <= TILE_ROWS` rows of `x` with `n` rows of `w`, to rows of `out`.
 ///
 /// `cold` says that `w` is not in a cache yet, so that fetching ahead pays for high tiles too; `ahead` is by how many
-/// rows of `w`. Where the rows of
-/// `x` are long, K is taken piece by piece, and sums wait in `spare` meanwhile: that moves them, no more.
+/// rows of `w`. Where the rows of `x` are long, K is taken piece by piece, and sums wait in `spare` meanwhile: that
+/// moves them, no more.
 ///
 /// # Safety
 /// `x` has `m` rows and `w` has `n` rows of `k` elements, `out` has `m` rows of `n`, at their strides. `spare` has
@@ -327,8 +326,9 @@ unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
         let mut j = 0;
         while j < whole {
             let piece = Piece { sums: spare.wrapping_add(j * M), first, last };
-            let w = (w.wrapping_add(j * w_stride + done), w_stride);
-            let values = tile::<P, M, PREFETCH>(p, x, w, len, piece, ahead);
+            let w = w.wrapping_add(j * w_stride + done);
+            let w = [w, w.wrapping_add(w_stride), w.wrapping_add(2 * w_stride), w.wrapping_add(3 * w_stride)];
+            let values = tile::<P, M, PREFETCH>(p, x, w, len, piece, ahead * w_stride);
             if last {
                 for (m, values) in values.into_iter().enumerate() {
                     out.wrapping_add(m * out_stride + j).cast::<[f32; TILE_COLUMNS]>().write(values);
@@ -344,6 +344,54 @@ unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
     for j in whole..n {
         let values = column::<P, M>(p, x, x_stride, w.wrapping_add(j * w_stride), k);
         for (m, value) in values.into_iter().enumerate() {
+            *out.wrapping_add(m * out_stride + j) = value;
+        }
+    }
+}
+
+/// Dot products of `m <= TILE_ROWS` rows of `x` with at most [`TILE_COLUMNS`] rows of `w` that lie anywhere: the bits
+/// of [`block`].
+///
+/// # Safety
+/// As [`block`], with the rows of `w` where the pointers say.
+#[inline(always)]
+pub(crate) unsafe fn scattered<P: Product>(
+    p: P,
+    (x, x_stride, m): (*const P::X, usize, usize),
+    w: &[*const P::W],
+    k: usize,
+    out: (*mut f32, usize),
+) {
+    debug_assert!(m <= P::S::TILE_ROWS);
+    match m {
+        1 => scattered_rows::<P, 1>(p, (x, x_stride), w, k, out),
+        2 if P::S::TILE_ROWS >= 2 => scattered_rows::<P, 2>(p, (x, x_stride), w, k, out),
+        3 if P::S::TILE_ROWS >= 3 => scattered_rows::<P, 3>(p, (x, x_stride), w, k, out),
+        4 if P::S::TILE_ROWS >= 4 => scattered_rows::<P, 4>(p, (x, x_stride), w, k, out),
+        5 if P::S::TILE_ROWS >= 5 => scattered_rows::<P, 5>(p, (x, x_stride), w, k, out),
+        6 if P::S::TILE_ROWS >= 6 => scattered_rows::<P, 6>(p, (x, x_stride), w, k, out),
+        _ => debug_assert_eq!(m, 0),
+    }
+}
+
+#[inline(always)]
+unsafe fn scattered_rows<P: Product, const M: usize>(
+    p: P,
+    x: (*const P::X, usize),
+    w: &[*const P::W],
+    k: usize,
+    (out, out_stride): (*mut f32, usize),
+) {
+    if let Ok(w) = <[*const P::W; TILE_COLUMNS]>::try_from(w) {
+        let piece = Piece { sums: std::ptr::null_mut(), first: true, last: true };
+        let values = tile::<P, M, false>(p, x, w, k, piece, 0);
+        for (m, values) in values.into_iter().enumerate() {
+            out.wrapping_add(m * out_stride).cast::<[f32; TILE_COLUMNS]>().write(values);
+        }
+        return;
+    }
+    for (j, w) in w.iter().enumerate() {
+        for (m, value) in column::<P, M>(p, x.0, x.1, *w, k).into_iter().enumerate() {
             *out.wrapping_add(m * out_stride + j) = value;
         }
     }

@@ -44,6 +44,10 @@ pub struct Split {
     pub rows: usize,
     /// Columns in a block, where the kernel cuts both ways.
     pub columns: usize,
+    /// Tasks that begin when all others are done, numbered on from them.
+    pub second_tasks: usize,
+    /// Bytes of memory that all tasks share.
+    pub shared_bytes: usize,
 }
 
 /// Tasks per thread where the work allows: enough to level out a thread that is late.
@@ -57,7 +61,7 @@ impl Split {
         let least = MIN_TASK_BYTES.div_ceil(item_bytes.max(1));
         let tasks = if threads == 1 { 1 } else { threads * TASKS_PER_THREAD };
         let rows = items.div_ceil(tasks).max(least).max(1);
-        Split { tasks: items.div_ceil(rows), rows, columns: 0 }
+        Split { tasks: items.div_ceil(rows), rows, ..Split::default() }
     }
 
     /// The items of a task.
@@ -74,7 +78,7 @@ pub fn launch(pool: &mut Pool, isa: Isa, kernel: &dyn Kernel) -> TaskResult {
     kernel.check()?;
     let split = kernel.split(pool.threads());
     // SAFETY: checked and split just above; the pool runs each task once.
-    pool.run(split.tasks, &|task, scratch| unsafe { kernel.run(isa, split, task, scratch) })
+    pool.run_split(split, &|task, scratch| unsafe { kernel.run(isa, split, task, scratch) })
 }
 
 /// Helpers of the `check` methods.

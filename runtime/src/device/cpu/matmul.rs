@@ -135,7 +135,7 @@ impl Kernel for Matmul<'_> {
         let columns = columns.min(round(n));
         let column_blocks = n.div_ceil(columns);
         let rows = m.div_ceil(wanted.div_ceil(column_blocks * batch)).next_multiple_of(12).max(96).min(m);
-        Split { tasks: batch * column_blocks * m.div_ceil(rows), rows, columns }
+        Split { tasks: batch * column_blocks * m.div_ceil(rows), rows, columns, ..Split::default() }
     }
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, scratch: &mut Scratch) -> TaskResult {

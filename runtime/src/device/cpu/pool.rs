@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
 use super::error::KernelError;
+use super::kernel::Split;
 
 /// Threads that run the tasks of one launch after the other.
 ///
@@ -19,6 +20,8 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<Worker>,
     scratch: Scratch,
+    /// What the tasks of a launch share; grows to the largest need and stays.
+    memory: Vec<Line>,
 }
 
 /// What a task may fail with.
@@ -74,12 +77,29 @@ impl Pool {
             stop: AtomicBool::new(false),
         });
         let workers = (1..threads).map_while(|index| Worker::start(index, Arc::clone(&shared))).collect();
-        Pool { shared, workers, scratch: Scratch::default() }
+        Pool { shared, workers, scratch: Scratch::default(), memory: Vec::new() }
     }
 
     /// Threads that take part, the caller's included. Fewer than asked for if the system gave no more.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Runs the tasks of a split, each once, and its second tasks after all others.
+    ///
+    /// Errors: those of [`Pool::run`].
+    pub fn run_split(&mut self, split: Split, task: &Task<'_>) -> TaskResult {
+        let lines = split.shared_bytes.div_ceil(size_of::<Line>());
+        if self.memory.len() < lines {
+            self.memory.resize(lines, Line([0; 64]));
+        }
+        let shared = Address(self.memory.as_mut_ptr().cast());
+        let task = |index: usize, scratch: &mut Scratch| {
+            scratch.shared = shared;
+            task(index, scratch)
+        };
+        self.run(split.tasks, &task)?;
+        self.run(split.second_tasks, &|index, scratch| task(split.tasks + index, scratch))
     }
 
     /// Runs tasks `0..count`, each once, in no particular order, and waits for all.
@@ -230,6 +250,22 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 #[derive(Default)]
 pub struct Scratch {
     lines: Vec<Line>,
+    /// Set for each task.
+    shared: Address,
+}
+
+#[derive(Clone, Copy)]
+struct Address(*mut u8);
+
+// SAFETY: an address is a plain number; who reads or writes there vouches for it.
+unsafe impl Send for Address {}
+// SAFETY: as above.
+unsafe impl Sync for Address {}
+
+impl Default for Address {
+    fn default() -> Self {
+        Address(std::ptr::null_mut())
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -237,6 +273,11 @@ pub struct Scratch {
 struct Line(#[expect(dead_code, reason = "only its size and alignment count")] [u8; 64]);
 
 impl Scratch {
+    /// The memory that the tasks of a launch share: [`Split::shared_bytes`], aligned to 64, initialised with anything.
+    pub(crate) fn shared(&self) -> *mut u8 {
+        self.shared.0
+    }
+
     /// Areas of the given sizes in bytes, each aligned to 64. Initialised, but with anything.
     pub(crate) fn areas<const N: usize>(&mut self, bytes: [usize; N]) -> [*mut u8; N] {
         let lines = |bytes: usize| bytes.div_ceil(64);

@@ -1,10 +1,11 @@
 //! Attention over the paged cache.
 
+mod keys;
 mod task;
 
 use mscc_ir::DType;
 
-use self::task::Task;
+use self::task::{Role, Shared, Task};
 use super::element::is_compute_float;
 use super::error::KernelError;
 use super::isa::Isa;
@@ -29,7 +30,9 @@ use super::view::View;
 /// `cap * tanh(score / cap)` with a `soft_cap`.
 ///
 /// Softmax is taken online over tiles of 64 keys that begin at multiples of 64 of the absolute position,
-/// whatever the block size: a row's bits do not depend on the chunking, on the pages or on other sequences.
+/// whatever the block size. Spans of 1024 keys, at multiples of 1024, are summed each on its own and then merged in
+/// order, so that threads can share a long context: a row's bits depend on its own position only, not on the
+/// chunking, on the pages, on other sequences or on threads.
 ///
 /// Errors: [`KernelError::Index`] for a page beyond the cache, a context longer than its pages or shorter
 /// than its new tokens, or query starts that do not rise from 0 to at most T.
@@ -57,12 +60,38 @@ pub struct Attention<'a> {
     pub y: &'a View,
 }
 
+/// Keys that are summed before they are merged with those before them; a multiple of a tile.
+const SPAN_KEYS: usize = 1024;
+/// Most bytes of sums that tasks leave for each other.
+const SHARED_BYTES: usize = 16 << 20;
+/// Tasks for each thread that are enough not to share a context's spans.
+const TASKS_PER_THREAD: usize = 4;
 /// Rows (queries times heads of a group) that share the keys of a task.
 const TASK_ROWS: usize = 64;
 
 impl Attention<'_> {
     fn group(&self) -> usize {
         self.q.dims()[1] / self.k_cache.dims()[2].max(1)
+    }
+
+    /// Most keys that a context has.
+    fn room(&self) -> usize {
+        self.block_table.dims()[1].saturating_mul(self.k_cache.dims()[1])
+    }
+
+    /// Most spans that a context has.
+    fn max_spans(&self) -> usize {
+        self.room().div_ceil(SPAN_KEYS)
+    }
+
+    /// Rows of a task, of so many queries at most.
+    fn max_rows(&self, queries: usize) -> usize {
+        queries.min(self.q.dims()[0]) * self.group()
+    }
+
+    /// f32 values of all spans' sums of a task.
+    fn shared_floats(&self, queries: usize) -> usize {
+        Shared::stride(self.max_rows(queries), self.v_cache.dims()[3]).saturating_mul(self.max_spans())
     }
 
     fn index_error(&self, value: &'static str, position: usize, got: i64, limit: usize) -> KernelError {
@@ -74,15 +103,18 @@ impl Attention<'_> {
     /// The number of tasks depends on sizes only: `rows` queries a task make at most `T / rows + B` pieces.
     unsafe fn piece(&self, split: Split, task: usize) -> Result<Option<Piece>, KernelError> {
         let starts = self.query_start.as_ptr::<i32>();
-        let tokens = self.q.dims()[0];
+        let (tokens, sequences) = (self.q.dims()[0], self.context_len.len());
         let start_at = |index: usize| {
             let got = *starts.add(index);
             let start = usize::try_from(got).ok().filter(|start| *start <= tokens);
             start.ok_or_else(|| self.index_error("query_start", index, i64::from(got), tokens + 1))
         };
-        let mut left = task;
-        let mut start = start_at(0)?;
-        for sequence in 0..self.context_len.len() {
+        // Sequences before one whose token is the one of its number have one token each, as this one has.
+        let decodes = task < sequences && start_at(task)? == task && start_at(task + 1)? == task + 1;
+        let first = if decodes { task } else { 0 };
+        let mut left = task - first;
+        let mut start = start_at(first)?;
+        for sequence in first..sequences {
             let end = start_at(sequence + 1)?;
             let Some(new) = end.checked_sub(start) else {
                 return Err(self.index_error("query_start", sequence + 1, end as i64, tokens + 1));
@@ -92,7 +124,7 @@ impl Attention<'_> {
                 let first = start + left * split.rows;
                 let queries = split.rows.min(end - first);
                 let got = *self.context_len.as_ptr::<i32>().add(sequence);
-                let room = self.block_table.dims()[1] * self.k_cache.dims()[1];
+                let room = self.room();
                 let context = usize::try_from(got).ok().filter(|context| (new..=room).contains(context));
                 let context = context
                     .ok_or_else(|| self.index_error("context_len", sequence, i64::from(got), room + 1))?;
@@ -160,15 +192,34 @@ impl Kernel for Attention<'_> {
             rows /= 2;
         }
         let pieces = (tokens / rows + self.context_len.len()).min(tokens);
-        Split { tasks: heads * pieces, rows, columns: pieces }
+        let whole = heads * pieces;
+        // How long contexts are is not known here, only how long they may be with tables of this width.
+        let shared_bytes = whole.saturating_mul(self.shared_floats(rows)).saturating_mul(size_of::<f32>());
+        let parts = match (TASKS_PER_THREAD * threads).div_ceil(whole.max(1)).min(self.max_spans()) {
+            parts if parts > 1 && threads > 1 && shared_bytes <= SHARED_BYTES => parts,
+            _ => return Split { tasks: whole, rows, columns: pieces, ..Split::default() },
+        };
+        Split { tasks: whole * parts, rows, columns: pieces, second_tasks: whole, shared_bytes }
     }
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, scratch: &mut Scratch) -> TaskResult {
+        let heads = self.k_cache.dims()[2];
+        let whole = heads * split.columns;
+        let index = task % whole;
         // Later pieces see more keys, so they are begun first.
-        let piece = split.columns - 1 - task / self.k_cache.dims()[2];
-        let head = task % self.k_cache.dims()[2];
-        let Some(piece) = self.piece(split, piece)? else { return Ok(()) };
-        isa.dispatch(Task { op: self, head, piece, scratch })
+        let Some(piece) = self.piece(split, split.columns - 1 - index / heads)? else { return Ok(()) };
+        let shared = || {
+            let sums = scratch.shared().cast::<f32>().wrapping_add(index * self.shared_floats(split.rows));
+            Shared { sums, rows: self.max_rows(split.rows) }
+        };
+        let role = if split.second_tasks == 0 {
+            Role::Whole
+        } else if task < split.tasks {
+            Role::Spans { first: task / whole, step: split.tasks / whole, shared: shared() }
+        } else {
+            Role::Merge { shared: shared() }
+        };
+        isa.dispatch(Task { op: self, head: index % heads, piece, role, scratch })
     }
 }
 

@@ -1,25 +1,62 @@
-//! One task of attention: the rows of a key head, tile by tile of its keys.
+//! One task of attention: the rows of a key head, span by span and tile by tile of its keys.
 
-use super::super::dot::{TILE_COLUMNS, Widened, block, block_bytes, prefetch};
+use std::ops::Range;
+
+use half::bf16;
+use mscc_ir::DType;
+
+use super::super::dot::{Widened, scattered};
 use super::super::element::{Element, convert_row, with_float};
-use super::super::error::KernelError;
 use super::super::isa::Body;
 use super::super::math::{exp, tanh};
 use super::super::pool::{Scratch, TaskResult};
 use super::super::simd::Simd;
 use super::super::view::View;
-use super::{Attention, Piece};
+use super::keys::{TILE_KEYS, Tile, gather, locate};
+use super::{Attention, Piece, SPAN_KEYS};
 
 /// The queries of a piece times the query heads that read one key head.
 pub(super) struct Task<'a> {
     pub(super) op: &'a Attention<'a>,
     pub(super) head: usize,
     pub(super) piece: Piece,
+    pub(super) role: Role,
     pub(super) scratch: &'a mut Scratch,
 }
 
-/// Keys of a tile; a multiple of every vector length.
-const TILE_KEYS: usize = 64;
+/// What a task does of its rows' work.
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    /// All.
+    Whole,
+    /// The sums of every `step`th span from `first` on.
+    Spans { first: usize, step: usize, shared: Shared },
+    /// The results, of the sums of all spans.
+    Merge { shared: Shared },
+}
+
+/// Where the sums of spans lie between the tasks that make them and the one that merges them.
+#[derive(Clone, Copy)]
+pub(super) struct Shared {
+    /// Of span 0.
+    pub(super) sums: *mut f32,
+    /// Rows of each span, used or not.
+    pub(super) rows: usize,
+}
+
+/// Rows that are few enough for keys and values to be widened each time that they are used.
+const DIRECT_ROWS: usize = 8;
+/// Rows whose sums of values are kept in registers.
+const VALUE_ROWS: usize = 4;
+
+/// Rows on their way through a range of keys.
+#[derive(Clone, Copy)]
+struct Sums {
+    /// Weighted values, [rows, v_stride].
+    values: *mut f32,
+    /// Of each row: greatest score, sum of exponentials, factor for the older sums.
+    state: *mut [f32; 3],
+}
 
 /// A task's scratch memory, all f32; rows are padded to whole cache lines.
 struct Areas {
@@ -28,17 +65,33 @@ struct Areas {
     q_stride: usize,
     /// [TILE_KEYS, q_stride]
     k: *mut f32,
-    /// [TILE_KEYS, v_stride], padding zero
+    /// [TILE_KEYS, v_stride]
     v: *mut f32,
     v_stride: usize,
     /// [rows, TILE_KEYS]
     scores: *mut f32,
-    /// [rows, v_stride]
-    sums: *mut f32,
-    /// [rows, 3]: greatest score, sum of exponentials, factor for the older sums
-    state: *mut [f32; 3],
-    /// For [`block`].
-    spare: *mut u8,
+    rows: usize,
+    /// Of a span.
+    span: Sums,
+    /// Of all spans so far.
+    total: Sums,
+}
+
+impl Shared {
+    /// f32 values for each span, with so many rows.
+    pub(super) fn stride(rows: usize, v_width: usize) -> usize {
+        rows * stride(v_width) + stride(rows * 3)
+    }
+
+    unsafe fn sums(self, span: usize, v_width: usize) -> Sums {
+        let values = self.sums.wrapping_add(span * Shared::stride(self.rows, v_width));
+        Sums { values, state: values.wrapping_add(self.rows * stride(v_width)).cast() }
+    }
+}
+
+/// Whole cache lines of f32.
+fn stride(width: usize) -> usize {
+    width.next_multiple_of(16)
 }
 
 impl Body for Task<'_> {
@@ -52,66 +105,226 @@ impl Body for Task<'_> {
 
 impl Task<'_> {
     #[inline(always)]
-    unsafe fn attend<S: Simd>(self, s: S) -> TaskResult {
-        let Task { op, head, piece, scratch } = self;
-        let group = op.group();
-        let rows = group * piece.queries;
-        let (width, v_width) = (op.q.dims()[2], op.v_cache.dims()[3]);
-        let (q_stride, v_stride) = (width.next_multiple_of(16), v_width.next_multiple_of(16));
-        let sizes = [rows * q_stride, TILE_KEYS * q_stride, TILE_KEYS * v_stride, rows * TILE_KEYS];
-        let [q, k, v, scores] = sizes.map(|floats| floats * size_of::<f32>());
-        let [sums, state] = [rows * v_stride * size_of::<f32>(), rows * size_of::<[f32; 3]>()];
-        let spare = block_bytes::<Widened<S, f32>>(TILE_KEYS);
-        let [q, k, v, scores, sums, state, spare] = scratch.areas([q, k, v, scores, sums, state, spare]);
-        let areas = Areas {
+    unsafe fn attend<S: Simd>(mut self, s: S) -> TaskResult {
+        let areas = self.areas();
+        let v_width = self.op.v_cache.dims()[3];
+        let spans = self.spans();
+        if !matches!(self.role, Role::Merge { .. }) {
+            self.load_queries(s, &areas);
+        }
+        areas.clear(areas.total);
+        for span in spans {
+            // One call of what is inlined here, whatever the role: it is long.
+            let made = match self.role {
+                Role::Whole => Some(areas.span),
+                Role::Spans { first, step, shared } if span % step == first => {
+                    Some(shared.sums(span, v_width))
+                }
+                Role::Spans { .. } | Role::Merge { .. } => None,
+            };
+            if let Some(sums) = made {
+                self.attend_span(s, &areas, span, sums)?;
+            }
+            let merged = match self.role {
+                Role::Whole => Some(areas.span),
+                Role::Spans { .. } => None,
+                Role::Merge { shared } => Some(shared.sums(span, v_width)),
+            };
+            if let Some(sums) = merged {
+                areas.merge(s, sums);
+            }
+        }
+        if !matches!(self.role, Role::Spans { .. }) {
+            self.store(s, &areas);
+        }
+        Ok(())
+    }
+
+    fn areas(&mut self) -> Areas {
+        let rows = self.op.group() * self.piece.queries;
+        let (q_stride, v_stride) = (stride(self.op.q.dims()[2]), stride(self.op.v_cache.dims()[3]));
+        let gathered = if self.is_direct() { 0 } else { TILE_KEYS };
+        let floats =
+            [rows * q_stride, gathered * q_stride, gathered * v_stride, rows * TILE_KEYS, rows * v_stride];
+        let [q, k, v, scores, values] = floats.map(|floats| floats * size_of::<f32>());
+        let state = rows * size_of::<[f32; 3]>();
+        let [q, k, v, scores, values, state, all_values, all_state] =
+            self.scratch.areas([q, k, v, scores, values, state, values, state]);
+        Areas {
             q: q.cast(),
             q_stride,
             k: k.cast(),
             v: v.cast(),
             v_stride,
             scores: scores.cast(),
-            sums: sums.cast(),
-            state: state.cast(),
-            spare,
-        };
-        for row in 0..rows {
-            let token = piece.first + row / group;
-            let at = token * op.q.strides()[0] + (head * group + row % group) * op.q.strides()[1];
-            widen(s, op.q, at, areas.q.add(row * q_stride), width, width);
-            std::ptr::write_bytes(areas.sums.add(row * v_stride), 0, v_stride);
-            *areas.state.add(row) = [f32::NEG_INFINITY, 0.0, 0.0];
+            rows,
+            span: Sums { values: values.cast(), state: state.cast() },
+            total: Sums { values: all_values.cast(), state: all_state.cast() },
         }
-        let first_key = op.window.map_or(0, |window| (piece.position + 1).saturating_sub(window));
-        let end = piece.position + piece.queries;
-        let mut tile = first_key / TILE_KEYS * TILE_KEYS;
-        while tile < end {
+    }
+
+    /// Whether keys and values are used where they lie: rows are few, and there is code for the type. For many rows
+    /// they are collected and widened once.
+    fn is_direct(&self) -> bool {
+        let is_read = matches!(self.op.k_cache.dtype(), DType::F32 | DType::BF16);
+        is_read && self.op.group() * self.piece.queries <= DIRECT_ROWS
+    }
+
+    /// Spans with keys that any of the rows sees.
+    fn spans(&self) -> Range<usize> {
+        self.first_key() / SPAN_KEYS..self.end().div_ceil(SPAN_KEYS)
+    }
+
+    fn first_key(&self) -> usize {
+        self.op.window.map_or(0, |window| (self.piece.position + 1).saturating_sub(window))
+    }
+
+    fn end(&self) -> usize {
+        self.piece.position + self.piece.queries
+    }
+
+    /// A row's offset in a view of queries or results.
+    fn place(&self, view: &View, row: usize) -> usize {
+        let group = self.op.group();
+        let token = self.piece.first + row / group;
+        token * view.strides()[0] + (self.head * group + row % group) * view.strides()[1]
+    }
+
+    #[inline(always)]
+    unsafe fn load_queries<S: Simd>(&self, s: S, areas: &Areas) {
+        let q = self.op.q;
+        for row in 0..areas.rows {
+            let to = areas.q.wrapping_add(row * areas.q_stride);
+            with_float!(q.dtype(), E => {
+                let from = q.as_ptr::<E>().wrapping_add(self.place(q, row)).cast_const();
+                convert_row(s, from, to, q.dims()[2]);
+            });
+        }
+    }
+
+    /// Takes all rows through the keys of a span.
+    #[inline(always)]
+    unsafe fn attend_span<S: Simd>(&self, s: S, areas: &Areas, span: usize, sums: Sums) -> TaskResult {
+        areas.clear(sums);
+        let (first_key, end) = (self.first_key(), self.end());
+        let span = span * SPAN_KEYS..(span + 1) * SPAN_KEYS;
+        let mut tile = span.start.max(first_key / TILE_KEYS * TILE_KEYS);
+        while tile < span.end.min(end) {
             let keys = tile.max(first_key)..(tile + TILE_KEYS).min(end);
-            gather_tile(s, op, head, piece.sequence, tile, keys.clone(), end, &areas)?;
-            let (from, to) = (keys.start - tile, keys.end - tile);
-            score_tile(s, &areas, rows, from, to, width);
-            for row in 0..rows {
-                let position = piece.position + row / group;
-                let row_end = (position + 1).clamp(tile, tile + TILE_KEYS) - tile;
-                let seen = op.window.map_or(0, |window| (position + 1).saturating_sub(window));
-                let row_from = seen.clamp(tile, tile + TILE_KEYS) - tile;
-                weigh_row(s, op, &areas, row, row_from, row_end);
-            }
-            let mut row = 0;
-            while row < rows {
-                let count = (rows - row).min(VALUE_ROWS);
-                add_values(s, &areas, row, count, from, to);
-                row += count;
+            let (op, sequence) = (self.op, self.piece.sequence);
+            if self.is_direct() && op.k_cache.dtype() == DType::BF16 {
+                let tile: Tile<bf16> = locate(op, self.head, sequence, tile, keys, end)?;
+                self.attend_tile(s, areas, &tile, sums);
+            } else {
+                let tile: Tile<f32> = if self.is_direct() {
+                    locate(op, self.head, sequence, tile, keys, end)?
+                } else {
+                    let to = ((areas.k, areas.q_stride), (areas.v, areas.v_stride));
+                    gather(s, op, self.head, sequence, tile, keys, end, to)?
+                };
+                self.attend_tile(s, areas, &tile, sums);
             }
             tile += TILE_KEYS;
         }
-        for row in 0..rows {
-            let token = piece.first + row / group;
-            let at = token * op.y.strides()[0] + (head * group + row % group) * op.y.strides()[1];
-            let sum = s.splat((*areas.state.add(row))[1]);
-            let sums = areas.sums.add(row * v_stride);
-            with_float!(op.y.dtype(), Y => divide(s, sums, sum, op.y.as_ptr::<Y>().wrapping_add(at), v_width));
-        }
         Ok(())
+    }
+
+    #[inline(always)]
+    unsafe fn attend_tile<S: Simd, E: Element>(&self, s: S, areas: &Areas, tile: &Tile<E>, sums: Sums) {
+        let op = self.op;
+        let (start, width, v_width) = (tile.start, op.q.dims()[2], op.v_cache.dims()[3]);
+        let keys = tile.from..tile.to;
+        let mut row = 0;
+        while row < areas.rows {
+            let count = S::TILE_ROWS.min(areas.rows - row);
+            let x = areas.q.wrapping_add(row * areas.q_stride).cast_const();
+            let out = areas.scores.wrapping_add(row * TILE_KEYS);
+            let mut key = keys.start;
+            while key < keys.end {
+                let count_keys = 4.min(keys.end - key);
+                if row == 0 {
+                    tile.prefetch(key, width, v_width);
+                }
+                scattered(
+                    Widened::<S, E>::new(s),
+                    (x, areas.q_stride, count),
+                    &tile.k[key..key + count_keys],
+                    width,
+                    (out.wrapping_add(key), TILE_KEYS),
+                );
+                key += count_keys;
+            }
+            row += count;
+        }
+        for row in 0..areas.rows {
+            let position = self.piece.position + row / op.group();
+            let seen = op.window.map_or(0, |window| (position + 1).saturating_sub(window));
+            let [from, to] = [seen, position + 1].map(|key| key.clamp(start, start + TILE_KEYS) - start);
+            let scores = areas.scores.wrapping_add(row * TILE_KEYS);
+            weigh_row(s, op, scores, sums.state.wrapping_add(row), from, to);
+        }
+        let mut row = 0;
+        while row < areas.rows {
+            let count = (areas.rows - row).min(VALUE_ROWS);
+            match count {
+                4 => add_values::<S, E, 4>(s, areas, tile, sums, row, v_width),
+                3 => add_values::<S, E, 3>(s, areas, tile, sums, row, v_width),
+                2 => add_values::<S, E, 2>(s, areas, tile, sums, row, v_width),
+                _ => add_values::<S, E, 1>(s, areas, tile, sums, row, v_width),
+            }
+            row += count;
+        }
+    }
+
+    /// Writes the rows' results.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(&self, s: S, areas: &Areas) {
+        let y = self.op.y;
+        for row in 0..areas.rows {
+            let sum = s.splat((*areas.total.state.wrapping_add(row))[1]);
+            let values = areas.total.values.wrapping_add(row * areas.v_stride);
+            let at = self.place(y, row);
+            with_float!(y.dtype(), Y => divide(s, values, sum, y.as_ptr::<Y>().wrapping_add(at), y.dims()[2]));
+        }
+    }
+}
+
+impl Areas {
+    unsafe fn clear(&self, sums: Sums) {
+        std::ptr::write_bytes(sums.values, 0, self.rows * self.v_stride);
+        for row in 0..self.rows {
+            *sums.state.wrapping_add(row) = [f32::NEG_INFINITY, 0.0, 0.0];
+        }
+    }
+
+    /// Adds a span to the spans before it. Rows that saw none of its keys stay as they are, to the bit.
+    #[inline(always)]
+    unsafe fn merge<S: Simd>(&self, s: S, span: Sums) {
+        for row in 0..self.rows {
+            let total_state = self.total.state.wrapping_add(row);
+            let ([max, sum, _], [span_max, span_sum, _]) = (*total_state, *span.state.wrapping_add(row));
+            let total = self.total.values.wrapping_add(row * self.v_stride);
+            let values = span.values.wrapping_add(row * self.v_stride);
+            if span_sum == 0.0 {
+                continue;
+            }
+            if sum == 0.0 {
+                *total_state = [span_max, span_sum, 0.0];
+                std::ptr::copy_nonoverlapping(values, total, self.v_stride);
+                continue;
+            }
+            let greatest = max.max(span_max);
+            let (old, new) = (exp_one(s, max - greatest), exp_one(s, span_max - greatest));
+            *total_state = [greatest, sum * old + span_sum * new, 0.0];
+            let (old, new) = (s.splat(old), s.splat(new));
+            let mut i = 0;
+            while i < self.v_stride {
+                let scaled = s.mul(s.load_f32(total.wrapping_add(i)), old);
+                let value = s.fma(s.load_f32(values.wrapping_add(i)), new, scaled);
+                s.store_f32(total.wrapping_add(i), value);
+                i += S::LANES;
+            }
+        }
     }
 }
 
@@ -126,98 +339,24 @@ unsafe fn divide<S: Simd, Y: Element>(s: S, sums: *const f32, by: S::F, y: *mut 
     }
 }
 
-/// Widens `len` elements of a view from offset `at` on to f32 and fills with zeros up to `padded`.
+/// By way of a vector, since that is the one exponential there is.
 #[inline(always)]
-unsafe fn widen<S: Simd>(s: S, from: &View, at: usize, to: *mut f32, len: usize, padded: usize) {
-    with_float!(from.dtype(), E => convert_row(s, from.as_ptr::<E>().wrapping_add(at).cast_const(), to, len));
-    for i in len..padded {
-        *to.wrapping_add(i) = 0.0;
-    }
-}
-
-/// How many keys ahead their memory is asked for: rows of one head lie far apart, which the machine does not
-/// foresee.
-const KEYS_AHEAD: usize = 16;
-
-/// Collects the keys and values of absolute positions `keys`, which lie within the tile; `end` is where the
-/// task's keys end.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "whose keys, which, and where to")]
-unsafe fn gather_tile<S: Simd>(
-    s: S,
-    op: &Attention<'_>,
-    head: usize,
-    sequence: usize,
-    tile: usize,
-    keys: std::ops::Range<usize>,
-    end: usize,
-    areas: &Areas,
-) -> TaskResult {
-    let (width, v_width) = (op.k_cache.dims()[3], op.v_cache.dims()[3]);
-    for key in keys {
-        if key + KEYS_AHEAD < end {
-            let [k, v] = place(op, head, sequence, key + KEYS_AHEAD)?;
-            prefetch_row(op.k_cache, k, width);
-            prefetch_row(op.v_cache, v, v_width);
-        }
-        let [k, v] = place(op, head, sequence, key)?;
-        widen(s, op.k_cache, k, areas.k.wrapping_add((key - tile) * areas.q_stride), width, width);
-        widen(s, op.v_cache, v, areas.v.wrapping_add((key - tile) * areas.v_stride), v_width, areas.v_stride);
-    }
-    Ok(())
-}
-
-/// Offsets of a head's key and value for an absolute position below the context's length.
-#[inline(always)]
-unsafe fn place(
-    op: &Attention<'_>,
-    head: usize,
-    sequence: usize,
-    key: usize,
-) -> Result<[usize; 2], KernelError> {
-    let (pages, block) = (op.k_cache.dims()[0], op.k_cache.dims()[1]);
-    let (entry, offset) = (key / block, key % block);
-    let got = *op.block_table.as_ptr::<i32>().wrapping_add(sequence * op.block_table.strides()[0] + entry);
-    let Some(page) = usize::try_from(got).ok().filter(|page| *page < pages) else {
-        let position = sequence * op.block_table.dims()[1] + entry;
-        return Err(op.index_error("block_table", position, i64::from(got), pages));
-    };
-    let at = |strides: &[usize]| page * strides[0] + offset * strides[1] + head * strides[2];
-    Ok([at(op.k_cache.strides()), at(op.v_cache.strides())])
-}
-
-#[inline(always)]
-fn prefetch_row(view: &View, at: usize, len: usize) {
-    let row = view.as_ptr::<u8>().wrapping_add(at * view.element_bytes());
-    for line in (0..len * view.element_bytes()).step_by(64) {
-        prefetch(row.wrapping_add(line));
-    }
-}
-
-/// Scores of all rows with the tile's keys `from..to`.
-#[inline(always)]
-unsafe fn score_tile<S: Simd>(s: S, areas: &Areas, rows: usize, from: usize, to: usize, width: usize) {
-    let mut row = 0;
-    while row < rows {
-        let count = S::TILE_ROWS.min(rows - row);
-        block(
-            Widened::<S, f32>::new(s),
-            (areas.q.wrapping_add(row * areas.q_stride).cast_const(), areas.q_stride, count),
-            (areas.k.wrapping_add(from * areas.q_stride).cast_const(), areas.q_stride, to - from),
-            width,
-            (areas.scores.wrapping_add(row * TILE_KEYS + from), TILE_KEYS),
-            areas.spare,
-            (false, TILE_COLUMNS),
-        );
-        row += count;
-    }
+unsafe fn exp_one<S: Simd>(s: S, x: f32) -> f32 {
+    let mut lane = [0.0f32];
+    s.store_f32_n(lane.as_mut_ptr(), exp(s, s.splat(x)), 1);
+    lane[0]
 }
 
 /// Turns a row's scores into weights: those of keys `from..to`, zero for all other keys of the tile.
 #[inline(always)]
-unsafe fn weigh_row<S: Simd>(s: S, op: &Attention<'_>, areas: &Areas, row: usize, from: usize, to: usize) {
-    let scores = areas.scores.wrapping_add(row * TILE_KEYS);
-    let state = areas.state.wrapping_add(row);
+unsafe fn weigh_row<S: Simd>(
+    s: S,
+    op: &Attention<'_>,
+    scores: *mut f32,
+    state: *mut [f32; 3],
+    from: usize,
+    to: usize,
+) {
     let [old_max, old_sum, _] = *state;
     if from >= to {
         std::ptr::write_bytes(scores, 0, TILE_KEYS);
@@ -258,78 +397,72 @@ unsafe fn weigh_row<S: Simd>(s: S, op: &Attention<'_>, areas: &Areas, row: usize
         sum = s.add(sum, weight);
         i += S::LANES;
     }
-    // e^(-infinity) is 0: the first tile has nothing older to scale. By way of a vector, since that is the
-    // one exponential there is.
-    let mut lane = [0.0f32];
-    s.store_f32_n(lane.as_mut_ptr(), exp(s, s.splat(old_max - max)), 1);
-    *state = [max, old_sum * lane[0] + s.sum(sum), lane[0]];
+    // e^(-infinity) is 0: the first tile has nothing older to scale.
+    let factor = exp_one(s, old_max - max);
+    *state = [max, old_sum * factor + s.sum(sum), factor];
 }
 
-/// Rows whose sums are held in registers together.
-const VALUE_ROWS: usize = 4;
-
+/// `values = values * factor + weights * v` for `M` rows, key by key.
 #[inline(always)]
-unsafe fn add_values<S: Simd>(s: S, areas: &Areas, row: usize, count: usize, from: usize, to: usize) {
-    let mut column = 0;
-    let lanes = S::LANES;
-    while column + 4 * lanes <= areas.v_stride {
-        match count {
-            4 => add_columns::<S, 4, 4>(s, areas, row, column, from, to),
-            3 => add_columns::<S, 3, 4>(s, areas, row, column, from, to),
-            2 => add_columns::<S, 2, 4>(s, areas, row, column, from, to),
-            _ => add_columns::<S, 1, 4>(s, areas, row, column, from, to),
-        }
-        column += 4 * lanes;
-    }
-    while column < areas.v_stride {
-        match count {
-            4 => add_columns::<S, 4, 1>(s, areas, row, column, from, to),
-            3 => add_columns::<S, 3, 1>(s, areas, row, column, from, to),
-            2 => add_columns::<S, 2, 1>(s, areas, row, column, from, to),
-            _ => add_columns::<S, 1, 1>(s, areas, row, column, from, to),
-        }
-        column += lanes;
-    }
-}
-
-/// `sums = sums * factor + weights * values` for `M` rows and `N` vectors of columns, key by key.
-#[inline(always)]
-unsafe fn add_columns<S: Simd, const M: usize, const N: usize>(
+unsafe fn add_values<S: Simd, E: Element, const M: usize>(
     s: S,
     areas: &Areas,
+    tile: &Tile<E>,
+    sums: Sums,
+    row: usize,
+    v_width: usize,
+) {
+    let mut column = 0;
+    while column + 4 * S::LANES <= v_width {
+        add_columns::<S, E, M, 4>(s, areas, tile, sums, row, column, S::LANES);
+        column += 4 * S::LANES;
+    }
+    while column < v_width {
+        add_columns::<S, E, M, 1>(s, areas, tile, sums, row, column, S::LANES.min(v_width - column));
+        column += S::LANES;
+    }
+}
+
+/// [`add_values`] for `N` vectors of columns, `len` of them in the last.
+#[inline(always)]
+unsafe fn add_columns<S: Simd, E: Element, const M: usize, const N: usize>(
+    s: S,
+    areas: &Areas,
+    tile: &Tile<E>,
+    sums: Sums,
     row: usize,
     column: usize,
-    from: usize,
-    to: usize,
+    len: usize,
 ) {
     let stride = areas.v_stride;
-    let out = areas.sums.wrapping_add(row * stride + column);
-    let mut sums = [[s.splat(0.0); N]; M];
-    for (m, sums) in sums.iter_mut().enumerate() {
-        let factor = s.splat((*areas.state.wrapping_add(row + m))[2]);
-        for (n, sum) in sums.iter_mut().enumerate() {
-            *sum = s.mul(s.load_f32(out.wrapping_add(m * stride + n * S::LANES)), factor);
+    let out = sums.values.wrapping_add(row * stride + column);
+    let mut values = [[s.splat(0.0); N]; M];
+    for (m, values) in values.iter_mut().enumerate() {
+        let factor = s.splat((*sums.state.wrapping_add(row + m))[2]);
+        for (n, value) in values.iter_mut().enumerate() {
+            *value = s.mul(s.load_f32(out.wrapping_add(m * stride + n * S::LANES)), factor);
         }
     }
     let weights = areas.scores.wrapping_add(row * TILE_KEYS);
-    let mut key = from;
-    while key < to {
-        let v = areas.v.wrapping_add(key * stride + column);
-        let mut values = [s.splat(0.0); N];
-        for (n, value) in values.iter_mut().enumerate() {
-            *value = s.load_f32(v.wrapping_add(n * S::LANES));
+    let mut key = tile.from;
+    while key < tile.to {
+        let v = tile.v[key].wrapping_add(column);
+        let mut loaded = [s.splat(0.0); N];
+        for (n, loaded) in loaded.iter_mut().enumerate() {
+            let v = v.wrapping_add(n * S::LANES);
+            *loaded = if len == S::LANES { E::load(s, v) } else { E::load_n(s, v, len) };
         }
-        for (m, sums) in sums.iter_mut().enumerate() {
+        for (m, values) in values.iter_mut().enumerate() {
             let weight = s.splat(*weights.wrapping_add(m * TILE_KEYS + key));
             for n in 0..N {
-                sums[n] = s.fma(weight, values[n], sums[n]);
+                values[n] = s.fma(weight, loaded[n], values[n]);
             }
         }
         key += 1;
     }
-    for (m, sums) in sums.into_iter().enumerate() {
-        for (n, sum) in sums.into_iter().enumerate() {
-            s.store_f32(out.wrapping_add(m * stride + n * S::LANES), sum);
+    for (m, values) in values.into_iter().enumerate() {
+        for (n, value) in values.into_iter().enumerate() {
+            s.store_f32(out.wrapping_add(m * stride + n * S::LANES), value);
         }
     }
 }

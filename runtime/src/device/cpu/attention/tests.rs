@@ -202,6 +202,37 @@ fn bits_do_not_depend_on_chunks_company_pages_or_threads() {
 }
 
 #[test]
+fn long_contexts_are_shared_among_threads_to_the_bit() {
+    let mut random = Random::new(37);
+    for (heads, window) in [((2, 1), None), ((9, 1), Some(1500))] {
+        let mut scene = Scene::new(&mut random, heads, 20, &[2100, 40]);
+        scene.window = window;
+        let want = scene.reference(0, DType::F32);
+        for isa in levels() {
+            let dtypes = (DType::F32, DType::F32);
+            let whole = scene.step((isa, 1, 16), dtypes, &[(0, 0..2100)]).remove(0);
+            for (got, want) in whole.iter().zip(&want) {
+                assert!((got - want).abs() <= 3e-6, "{got} {want} {}", isa.name());
+            }
+            let row = whole.len() / 2100;
+            for threads in 1..=3 {
+                for last in [1023, 1024, 1025, 2047, 2048, 2099] {
+                    for first in [last, last - 7] {
+                        let part = (0, first..last + 1);
+                        let expected = &whole[first * row..(last + 1) * row];
+                        let alone =
+                            scene.step((isa, threads, 3), dtypes, std::slice::from_ref(&part)).remove(0);
+                        assert_eq!(alone, expected, "{} {threads} threads, {part:?}", isa.name());
+                        let both = scene.step((isa, threads, 16), dtypes, &[(1, 39..40), part]).remove(1);
+                        assert_eq!(both, expected, "{} {threads} threads, in company", isa.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn hostile_indices_are_errors() {
     let q = Tensor::zeros(DType::F32, &[2, 1, 4]);
     let cache = Tensor::zeros(DType::F32, &[3, 2, 1, 4]);
