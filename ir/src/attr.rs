@@ -80,6 +80,8 @@ impl fmt::Display for Attr {
 pub type Attrs = Vec<(&'static str, Attr)>;
 
 /// Why attributes do not fit an op.
+///
+/// What to do: mend the attribute where the op stands; docs/ir.md has the ops.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttrError {
     /// A required attribute is not given.

@@ -10,6 +10,8 @@ use crate::tensor_type::MAX_RANK;
 use crate::{Dim, Symbol, TensorType};
 
 /// A broken rule, with its place.
+///
+/// What to do: mend the graph at that place; docs/ir.md has the rules. If `mscc` made it, report it as a bug.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{problem}", place(.function, .value))]
 pub struct VerifyError {

@@ -17,6 +17,8 @@ pub struct RuleError {
 }
 
 /// What can be wrong in a rule's text.
+///
+/// What to do: mend the rule at that place; patterns/README.md describes rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// Another word or sign was to come.

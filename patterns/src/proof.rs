@@ -34,6 +34,8 @@ pub struct Proof {
 }
 
 /// Why a rule is not proved.
+///
+/// What to do: mend a side of the rule, or add a guard that leaves such instances out.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ProofFailure {
     /// No types were found that the rule takes.

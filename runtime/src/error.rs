@@ -7,6 +7,8 @@ use mscc_ir::plan::PlanError;
 use mscc_ir::plan::container::ContainerError;
 
 /// Why a plan could not be loaded or run.
+///
+/// What to do: mend what the message names, or compile the model again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {

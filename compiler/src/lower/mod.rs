@@ -17,6 +17,8 @@ use function::Lowerer;
 use recipes::Recipes;
 
 /// Why a module cannot be lowered.
+///
+/// What to do: report it as a bug, with config.json and the options.
 #[derive(Debug, thiserror::Error)]
 pub enum LowerError {
     /// The target has no kernel for an op on these types.

@@ -54,6 +54,8 @@ impl FromStr for Pass {
 }
 
 /// A pass that broke the module: a bug of ours.
+///
+/// What to do: report it as a bug, with config.json or the graph.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("pass `{}` broke the module: {}", .pass.name(), .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct BrokenPass {

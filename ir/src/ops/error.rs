@@ -3,6 +3,8 @@
 use crate::{DType, Dim};
 
 /// Why operands do not fit an op.
+///
+/// What to do: mend the graph or rule where the op stands; docs/ir.md has the ops.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TypeError {
     /// Too few or too many operands.

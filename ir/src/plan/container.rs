@@ -31,6 +31,8 @@ const MAX_SECTIONS: usize = 64;
 const SECTIONS: [&str; 5] = ["meta", "interface", "weights", "programs", "text"];
 
 /// Why bytes are no plan.
+///
+/// What to do: compile the model again.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
     /// Not one of our files.

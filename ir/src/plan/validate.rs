@@ -14,6 +14,8 @@ use crate::{DType, Dim, SymbolTable, TensorType, step};
 const MAX_AXES: usize = 8;
 
 /// What is wrong with a plan.
+///
+/// What to do: compile the model again; if that does not help, report it as a bug.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bad plan: {field}: {problem}")]
 pub struct PlanError {

@@ -17,6 +17,8 @@ const MAX_LIST: usize = 1024;
 const MAX_CALLS: usize = 4096;
 
 /// Where and why a text is no module.
+///
+/// What to do: mend that line; docs/ir.md describes the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {reason}")]
 pub struct ParseError {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use crate::dtype::DType;
 
 /// Why a checkpoint cannot be used. Each variant names the file.
+///
+/// What to do: mend what the message names, or download the model again.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The operating system refused.
@@ -127,6 +129,8 @@ pub enum CheckpointError {
 }
 
 /// Why a safetensors header is refused.
+///
+/// What to do: download the file again, or write it again with a program that keeps to the format.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     /// No bytes at all.
@@ -241,6 +245,8 @@ pub enum HeaderError {
 }
 
 /// Why an index is refused.
+///
+/// What to do: download the index again.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// Larger than the limit.

@@ -2,6 +2,8 @@ use crate::error::RuntimeError;
 use crate::sample::ParamError;
 
 /// Why a model cannot be served, or a request not be taken.
+///
+/// What to do: shorten the prompt, or compile with limits (`--max-model-len` and so on) that fit.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {

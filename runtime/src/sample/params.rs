@@ -37,6 +37,8 @@ pub struct SamplingParams {
 }
 
 /// A sampling parameter outside its range.
+///
+/// What to do: give a value of that range.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{field} is {value}; it must be {range}")]
 pub struct ParamError {

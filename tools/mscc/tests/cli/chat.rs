@@ -129,7 +129,7 @@ fn what_cannot_be_said() {
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8(output.stderr).unwrap()
     };
-    insta::assert_snapshot!(fails("/rest\n"), @"error: unknown command `/rest`; /help lists them");
+    insta::assert_snapshot!(fails("/rest\n"), @"error: unknown command `/rest`; /help lists them, and a blank before the slash makes it a message");
     insta::assert_snapshot!(fails("/regen\n"), @"error: there is no message to answer again");
     bench.write("template", "{{ raise_exception('no ' + messages[0].role + 's') }}");
     bench.ok(&["compile", &text(&bard()), "-o", "plan.bin", "--chat-template", "template"]);

@@ -94,10 +94,10 @@ fn models_that_are_none() {
     let fails = |args: &[&str]| bench.fails(2, &[&["compile", "-o", "plan.bin"], args].concat());
     insta::assert_snapshot!(
         fails(&["Qwen/Qwen3-0.6B"]),
-        @"error: Qwen/Qwen3-0.6B: there is no such model directory; mscc takes models that are on this machine"
+        @"error: Qwen/Qwen3-0.6B: there is no such model directory; mscc takes models that are on this machine: `hf download Qwen/Qwen3-0.6B --local-dir Qwen3-0.6B` brings one from the hub"
     );
-    insta::assert_snapshot!(fails(&["empty"]), @"error: empty has no config.json");
-    insta::assert_snapshot!(fails(&["empty", "--model", "empty"]), @"error: two models are named: empty and --model empty");
+    insta::assert_snapshot!(fails(&["empty"]), @"error: empty has no config.json: name the directory with the model's config.json and *.safetensors");
+    insta::assert_snapshot!(fails(&["empty", "--model", "empty"]), @"error: two models are named: empty and --model empty; leave one out");
     assert!(fails(&["file"]).starts_with("error: file"));
     assert!(fails(&[]).contains("<MODEL>"));
     assert!(bench.fails(2, &["compile", "empty"]).contains("--output"));
@@ -123,7 +123,7 @@ fn options_that_cannot_be_are_refused_by_name() {
         assert!(fails(option, "0").starts_with(&format!("error: option `{key}`: expected 1 to ")));
         assert!(fails(option, "many").contains(option));
     }
-    insta::assert_snapshot!(fails("--tokenizer", "none"), @"error: option `tokenizer`: there is no tokenizer.json in none");
+    insta::assert_snapshot!(fails("--tokenizer", "none"), @"error: option `tokenizer`: there is no tokenizer.json in none: name the directory that has it");
     insta::assert_snapshot!(
         fails("--chat-template", "none"),
         @"error: option `chat_template`: cannot read none: No such file or directory (os error 2)"

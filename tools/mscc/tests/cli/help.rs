@@ -33,9 +33,9 @@ fn every_command_has_an_example() {
 #[test]
 fn flags_of_compile_are_the_keys_of_model_yaml() {
     let help = Bench::new().ok(&["compile", "--help"]);
-    let keys = serde_json::to_value(mscc_compiler::Options::default()).unwrap();
-    for key in keys.as_object().unwrap().keys() {
-        assert!(help.contains(&format!("--{} <", key.replace('_', "-"))), "{key}");
+    for key in mscc_compiler::dialects::own() {
+        let flag = format!("--{}", key.replace('_', "-"));
+        assert!(help.split_whitespace().any(|word| word == flag), "{key}");
     }
 }
 

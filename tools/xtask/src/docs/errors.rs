@@ -5,7 +5,7 @@ use std::path::Path;
 use syn::visit::{self, Visit};
 use syn::{Arm, Expr, Lit, Pat};
 
-use super::source::{self, ErrorType};
+use super::source::{self, Case, Docs, ErrorType};
 
 const INTRODUCTION: &str = "\
 # Errors
@@ -32,7 +32,9 @@ pub fn page(root: &Path) -> anyhow::Result<String> {
     for (index, error) in types.iter().enumerate() {
         let cases = error.cases.iter().enumerate().filter_map(|(at, case)| {
             let codes = met.get(&(index, at))?;
-            Some((case, codes, case.message.as_ref()?))
+            let message = case.message.as_ref()?;
+            let only_wraps = !case.types.is_empty() && is_without_words(message);
+            (!only_wraps || !wraps_error(&types, error.package, case)).then_some((case, codes, message))
         });
         let cases: Vec<_> = cases.collect();
         if cases.is_empty() {
@@ -42,21 +44,37 @@ pub fn page(root: &Path) -> anyhow::Result<String> {
             package = error.package;
             write!(page, "\n## {package}\n")?;
         }
-        write!(page, "\n### {}\n\n{}\n\n", error.name, error.docs.meaning)?;
+        write!(page, "\n### {}\n\n{}\n\n", error.name, text(&error.docs.meaning, &error.docs))?;
         for (case, codes, message) in cases {
             let codes: Vec<String> = codes.iter().map(u8::to_string).collect();
-            writeln!(page, "- `` {message} `` ({})", codes.join(" or "))?;
-            // A struct has one message, and its meaning stands above.
-            let meaning = if case.name.is_empty() { "" } else { case.docs.meaning.as_str() };
-            let advice = case.docs.what_to_do.as_deref();
-            let advice = advice.map(|advice| format!("What to do: {advice}")).unwrap_or_default();
-            let text = [meaning, &advice].map(str::trim).join(" ");
-            if !text.trim().is_empty() {
-                writeln!(page, "  <br>{}", text.trim())?;
+            let message = match message.as_str() {
+                // The place it comes from has all the words.
+                "<…>" => "any other message".to_owned(),
+                message => format!("`` {} ``", message.split_whitespace().collect::<Vec<_>>().join(" ")),
+            };
+            writeln!(page, "- {message} ({})", codes.join(" or "))?;
+            // A struct has one message, and all is said above.
+            if !case.name.is_empty() {
+                writeln!(page, "  <br>{}", text(&case.docs.meaning, &case.docs))?;
             }
         }
     }
     Ok(page)
+}
+
+/// What is meant and what to do about it. Links of the source lead nowhere here.
+fn text(meaning: &str, docs: &Docs) -> String {
+    let mut text = meaning.replace("](crate::", "](").to_owned();
+    while let Some((before, rest)) = text.split_once("](") {
+        let (name, behind) =
+            (before.rsplit_once('[').map_or(before.to_owned(), |(a, b)| format!("{a}{b}")), rest);
+        text = name + behind.split_once(')').map_or("", |(_, behind)| behind);
+    }
+    let text = text.replace("[`", "`").replace("`]", "`");
+    match &docs.what_to_do {
+        Some(advice) => format!("{text} *What to do:* {advice}"),
+        None => text,
+    }
 }
 
 /// Cases that a user can meet, by type and place, with the exit codes they end with.
@@ -78,6 +96,17 @@ fn met(types: &[ErrorType], codes: &ExitCodes) -> BTreeMap<(usize, usize), BTree
     }
     met.retain(|_, codes| !codes.is_empty());
     met
+}
+
+/// Whether a message is of values alone, such as `<path>: <source>`.
+fn is_without_words(message: &str) -> bool {
+    let outside = message.split('<').map(|part| part.split_once('>').map_or(part, |(_, outside)| outside));
+    !outside.collect::<String>().contains(char::is_alphanumeric)
+}
+
+/// Whether a case holds an error that is listed itself.
+fn wraps_error(types: &[ErrorType], package: &str, case: &Case) -> bool {
+    case.types.iter().any(|name| find(types, package, name).is_some())
 }
 
 /// A type of this name, preferably of this crate.
@@ -107,17 +136,17 @@ impl ExitCodes {
         let path = match pattern {
             Pat::Or(any) => return any.cases.iter().for_each(|case| self.take(case, code)),
             Pat::TupleStruct(variant) => {
-                let within: Vec<&Pat> = variant
-                    .elems
-                    .iter()
-                    .filter(|pattern| matches!(pattern, Pat::TupleStruct(_) | Pat::Struct(_) | Pat::Or(_)))
-                    .collect();
-                if !within.is_empty() {
-                    return within.into_iter().for_each(|pattern| self.take(pattern, code));
+                if self.take_inner(variant.elems.iter(), code) {
+                    return;
                 }
                 &variant.path
             }
-            Pat::Struct(variant) => &variant.path,
+            Pat::Struct(variant) => {
+                if self.take_inner(variant.fields.iter().map(|field| &*field.pat), code) {
+                    return;
+                }
+                &variant.path
+            }
             Pat::Path(variant) => &variant.path,
             _ => return,
         };
@@ -125,6 +154,17 @@ impl ExitCodes {
         if let [error, case] = names.as_slice() {
             self.0.entry((error.clone(), case.clone())).or_insert(code);
         }
+    }
+}
+
+impl ExitCodes {
+    /// Takes the variants among the patterns of fields; false if there are none.
+    fn take_inner<'a>(&mut self, patterns: impl Iterator<Item = &'a Pat>, code: u8) -> bool {
+        let is_variant =
+            |pattern: &&Pat| matches!(pattern, Pat::TupleStruct(_) | Pat::Struct(_) | Pat::Or(_));
+        let inner: Vec<&Pat> = patterns.filter(is_variant).collect();
+        inner.iter().for_each(|pattern| self.take(pattern, code));
+        !inner.is_empty()
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Args {}
 
 /// Writes all files.
 pub fn run(_: &Args) -> anyhow::Result<()> {
+    let errors = root().join("docs/errors.md");
+    fs::write(&errors, errors::page(&root())?).with_context(|| errors.display().to_string())?;
     let tools = root().join("tools/mscc");
     let (man, completions) = (tools.join("man"), tools.join("completions"));
     for dir in [&man, &completions] {
@@ -33,8 +35,7 @@ pub fn run(_: &Args) -> anyhow::Result<()> {
     for (shell, file) in COMPLETIONS {
         fs::write(completions.join(file), mscc(&["completions", shell])?)?;
     }
-    let errors = root().join("docs/errors.md");
-    fs::write(&errors, errors::page(&root())?).with_context(|| errors.display().to_string())
+    Ok(())
 }
 
 /// Standard output of the command line as it is now.

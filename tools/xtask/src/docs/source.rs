@@ -7,8 +7,9 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Fields, Item, Lit, LitStr, Meta, TypePath};
 
 /// Crates whose errors a user can meet, and where they are; the command line first.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("mscc", "tools/mscc"),
+    ("mscc-report", "tools/report"),
     ("mscc-compiler", "compiler"),
     ("mscc-models", "models"),
     ("mscc-checkpoint", "models/checkpoint"),
