@@ -76,8 +76,8 @@ pub enum Item {
     Op(NodeId),
     /// State that comes in.
     Arrival(NodeId),
-    /// A value that goes on to other functions or out, and as what.
-    Departure(Value, String),
+    /// Results of a node that go on to other functions or out, and as what.
+    Departure(String),
 }
 
 /// A graph as it is drawn: ops that run in a step, state that comes and goes. What else comes in (weights, inputs, caches,
@@ -116,10 +116,15 @@ pub fn diagram(graph: &Graph, only: Option<&BTreeSet<NodeId>>) -> Diagram {
             edges.extend(item_of.get(&operand.node).map(|from| (*from, *to)));
         }
     }
+    let mut departures: BTreeMap<NodeId, Vec<&str>> = BTreeMap::new();
     for (sink, value) in graph.sinks().iter().filter(|_| only.is_none()) {
-        let (Sink::State(name) | Sink::Output(name)) = sink else { continue };
-        edges.extend(item_of.get(&value.node).map(|from| (*from, items.len())));
-        items.push(Item::Departure(*value, name.clone()));
+        if let Sink::State(name) | Sink::Output(name) = sink {
+            departures.entry(value.node).or_default().push(name);
+        }
+    }
+    for (from, names) in departures {
+        edges.extend(item_of.get(&from).map(|from| (*from, items.len())));
+        items.push(Item::Departure(names.join(", ")));
     }
     Diagram { items, edges: edges.into_iter().collect() }
 }
@@ -136,7 +141,7 @@ impl Diagram {
     pub fn nodes(&self) -> BTreeSet<NodeId> {
         let node = |item: &Item| match item {
             Item::Op(id) | Item::Arrival(id) => Some(*id),
-            Item::Departure(..) => None,
+            Item::Departure(_) => None,
         };
         self.items.iter().filter_map(node).collect()
     }

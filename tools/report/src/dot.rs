@@ -48,11 +48,11 @@ fn write_kind(
         write!(out, "    n{index}_{at} ")?;
         match item {
             Item::Arrival(id) => {
-                let label = graph.node(*id).to_string();
+                let label = clip(&graph.node(*id).to_string());
                 writeln!(out, "[shape=ellipse, label={}]", quoted(&label))?;
             }
-            Item::Departure(_, name) => {
-                writeln!(out, "[shape=ellipse, label={}]", quoted(&format!("→ {name}")))?
+            Item::Departure(name) => {
+                writeln!(out, "[shape=ellipse, label={}]", quoted(&clip(&format!("→ {name}"))))?
             }
             Item::Op(id) => {
                 let fusion = fusion_of[id.index()].map(|index| &fusions[index]);

@@ -85,7 +85,7 @@ pub fn canvas(
         let size = |item: &Item| match item {
             Item::Op(id) if only.is_none() && graph.node(*id).op().is_some_and(is_view) => VIEW,
             Item::Op(_) => op,
-            Item::Arrival(_) | Item::Departure(..) => PILL,
+            Item::Arrival(_) | Item::Departure(_) => PILL,
         };
         let sizes: Vec<(f64, f64)> = diagram.items.iter().map(size).collect();
         Some((lay_out(&Drawing { sizes: sizes.clone(), edges: diagram.edges.clone() })?, sizes))
@@ -113,7 +113,7 @@ pub fn canvas(
             card: None,
         };
         match item {
-            Item::Departure(_, name) => view.title = clip(&format!("{name} ↓")),
+            Item::Departure(name) => view.title = clip(&format!("{name} ↓")),
             Item::Arrival(id) => view.title = clip(&format!("↓ {}", graph.node(*id).results[0].name)),
             Item::Op(id) => {
                 let node = graph.node(*id);
