@@ -32,6 +32,12 @@ pub(super) struct Tile<E> {
 }
 
 impl<E> Tile<E> {
+    fn new(start: usize, keys: Range<usize>, is_near: bool) -> Tile<E> {
+        let none = std::ptr::null();
+        let (k, v) = ([none; TILE_KEYS + KEYS_AHEAD], [none; TILE_KEYS]);
+        Tile { start, from: keys.start - start, to: keys.end - start, k, v, is_near }
+    }
+
     /// Asks for what comes after the four keys from `key` on: their values, and keys.
     #[inline(always)]
     pub(super) fn prefetch(&self, key: usize, width: usize, v_width: usize) {
@@ -56,11 +62,8 @@ pub(super) unsafe fn locate<E: Element>(
     keys: Range<usize>,
     end: usize,
 ) -> Result<Tile<E>, KernelError> {
-    let none = std::ptr::null();
-    let (from, to) = (keys.start - start, keys.end - start);
-    let (k, v) = ([none; TILE_KEYS + KEYS_AHEAD], [none; TILE_KEYS]);
-    let mut tile = Tile { start, from, to, k, v, is_near: false };
-    for at in from..(TILE_KEYS + KEYS_AHEAD).min(end - start) {
+    let mut tile = Tile::new(start, keys, false);
+    for at in tile.from..(TILE_KEYS + KEYS_AHEAD).min(end - start) {
         let [k, v] = place(op, head, sequence, start + at)?;
         tile.k[at] = op.k_cache.as_ptr::<E>().wrapping_add(k);
         if at < TILE_KEYS {
@@ -83,12 +86,9 @@ pub(super) unsafe fn gather<S: Simd>(
     end: usize,
     ((k_to, k_stride), (v_to, v_stride)): ((*mut f32, usize), (*mut f32, usize)),
 ) -> Result<Tile<f32>, KernelError> {
-    let none = std::ptr::null();
-    let (from, to) = (keys.start - start, keys.end - start);
-    let (k, v) = ([none; TILE_KEYS + KEYS_AHEAD], [none; TILE_KEYS]);
-    let mut tile = Tile { start, from, to, k, v, is_near: true };
+    let mut tile = Tile::new(start, keys, true);
     let (width, v_width) = (op.k_cache.dims()[3], op.v_cache.dims()[3]);
-    for at in from..to {
+    for at in tile.from..tile.to {
         if start + at + KEYS_AHEAD < end {
             let [k, v] = place(op, head, sequence, start + at + KEYS_AHEAD)?;
             prefetch_row(byte(op.k_cache, k), width * op.k_cache.element_bytes());

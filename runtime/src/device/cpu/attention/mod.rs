@@ -1,11 +1,13 @@
 //! Attention over the paged cache.
 
 mod keys;
+mod sums;
 mod task;
 
 use mscc_ir::DType;
 
-use self::task::{Role, Shared, Task};
+use self::sums::Shared;
+use self::task::{Role, Task};
 use super::element::is_compute_float;
 use super::error::KernelError;
 use super::isa::Isa;
