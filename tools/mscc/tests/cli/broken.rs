@@ -56,7 +56,7 @@ fn files_that_are_no_plans() {
     }
     std::fs::create_dir(bench.path("dir")).unwrap();
     insta::assert_snapshot!(bench.fails(2, &["inspect", "dir"]), @"error: cannot read dir: Is a directory (os error 21)");
-    insta::assert_snapshot!(bench.fails(2, &["run", "dir", "--prompt", "x"]), @"error: dir has no config.json");
+    insta::assert_snapshot!(bench.fails(2, &["run", "dir", "--prompt", "x"]), @"error: dir has no config.json: name the directory with the model's config.json and *.safetensors");
     insta::assert_snapshot!(
         bench.fails(2, &["run", "none.bin", "--prompt", "x"]),
         @"error: cannot read none.bin: No such file or directory (os error 2)"
