@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::leftovers;
 
-/// Whether somebody ends what runs when asked to.
-static LISTENING: AtomicBool = AtomicBool::new(false);
+/// How many there are who end what runs when asked to.
+static LISTENING: AtomicUsize = AtomicUsize::new(0);
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Files to be removed if the program ends before its time.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -21,7 +21,7 @@ pub fn watch() -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("mscc-signals".into()).spawn(move || {
         for signal in signals.forever() {
-            let asked = signal == SIGINT && LISTENING.load(Ordering::SeqCst);
+            let asked = signal == SIGINT && LISTENING.load(Ordering::SeqCst) > 0;
             if !asked || REQUESTED.swap(true, Ordering::SeqCst) {
                 leave(128 + signal);
             }
@@ -36,10 +36,12 @@ pub fn watch() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Until dropped, Ctrl-C is for the holder, who looks at [`requested`].
+/// Until dropped, Ctrl-C is for the holder, who looks at [`requested`]. One who listens within hears also what came before.
 pub fn listen() -> Listening {
-    REQUESTED.store(false, Ordering::SeqCst);
-    LISTENING.store(true, Ordering::SeqCst);
+    if LISTENING.load(Ordering::SeqCst) == 0 {
+        REQUESTED.store(false, Ordering::SeqCst);
+    }
+    LISTENING.fetch_add(1, Ordering::SeqCst);
     Listening(())
 }
 
@@ -53,7 +55,7 @@ pub struct Listening(());
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        LISTENING.store(false, Ordering::SeqCst);
+        LISTENING.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -11,10 +11,10 @@ use rustyline::error::ReadlineError;
 
 use crate::error::CliError;
 use crate::generation::{self, Generated, GenerationArgs, Setting};
-use crate::output;
 use crate::plan_source::PlanArgs;
 use crate::prompt::{ConversationArgs, Role};
 use crate::usage::{ADVICE_ON_FULL_CONTEXT, UsageError};
+use crate::{interrupt, output};
 
 const COMMANDS: &str = "/reset        forget the conversation, keep the system message
 /system TEXT  set the system message and begin anew; without TEXT, remove it
@@ -64,16 +64,18 @@ pub fn run(args: Args) -> Result<(), CliError> {
     if reader.is_terminal() {
         output::note(&format!("{name}, {max_model_len} tokens at most; /help lists commands, Ctrl-D ends"));
     }
-    while let Some(line) = reader.line()? {
+    loop {
+        // While the editor reads, Ctrl-C is a key. Taken this early, none can fall between a message and its answer.
+        let _listening = reader.is_terminal().then(interrupt::listen);
+        let Some(line) = reader.line()? else { return Ok(()) };
         match chat.take(&line) {
             Ok(Next::Line) => {}
-            Ok(Next::End) => break,
+            Ok(Next::End) => return Ok(()),
             // At a keyboard one can say something else; a script has to know.
             Err(error) if reader.is_terminal() && error.exit_code() == 2 => output::error(&error.to_string()),
             Err(error) => return Err(error),
         }
     }
-    Ok(())
 }
 
 /// A conversation.

@@ -141,7 +141,10 @@ fn what_cannot_be_said() {
 
 #[test]
 fn a_model_without_a_template() {
-    let bench = Bench::with_plan("llama");
+    let bench = Bench::new();
+    copy_model(&bard(), &bench.path("model"));
+    std::fs::remove_file(bench.path("model/chat_template.jinja")).unwrap();
+    bench.ok(&["compile", "model", "-o", "plan.bin"]);
     let message = bench.fails(2, &["chat", "plan.bin"]);
     insta::assert_snapshot!(message, @"error: the model has no chat template; compile it with --chat-template FILE");
     assert_eq!(bench.fails(2, &["run", "plan.bin", "--chat", "--prompt", "x"]), message);

@@ -30,6 +30,43 @@ fn every_command_has_an_example() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn examples_run() {
+    let bench = Bench::new();
+    // What they take for granted.
+    std::os::unix::fs::symlink(bard(), bench.path("Qwen3-0.6B")).unwrap();
+    std::fs::copy(bard().join("config.json"), bench.path("config.json")).unwrap();
+    bench.write("model.yaml", "model: Qwen3-0.6B\n");
+    bench.write("eval.txt", "To be, or not to be");
+    bench.ok(&["compile", "model.yaml", "-o", "plan.bin"]);
+    bench.ok(&["compile", "model.yaml", "--emit", "traced", "-o", "graph.mir"]);
+    for dir in [".local/share/bash-completion/completions", ".local/share/man/man1"] {
+        std::fs::create_dir_all(bench.path(dir)).unwrap();
+    }
+    let bin = Path::new(env!("CARGO_BIN_EXE_mscc")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    for command in COMMANDS {
+        let help = bench.ok(&[command, "--help"]);
+        let (_, examples) = help.split_once("\nExample").unwrap();
+        for example in examples.lines().filter(|line| line.starts_with("  ")) {
+            // What others do with the output is theirs.
+            let ours =
+                example.split(" | ").take_while(|part| !part.starts_with("jq") && !part.starts_with("dot"));
+            let ours = ours.collect::<Vec<_>>().join(" | ");
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", &ours])
+                .current_dir(bench.path(""))
+                .env("PATH", &path)
+                .env("HOME", bench.path(""));
+            let output = shell.stdin(Stdio::null()).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{ours}\n{stderr}");
+        }
+    }
+}
+
 #[test]
 fn flags_of_compile_are_the_keys_of_model_yaml() {
     let help = Bench::new().ok(&["compile", "--help"]);

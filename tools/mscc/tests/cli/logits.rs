@@ -65,6 +65,35 @@ fn chunks_and_threads_change_no_bit() {
 }
 
 #[test]
+fn what_was_written_as_json() {
+    let bench = Bench::with_plan("llama");
+    let args = ["logits", "plan.bin", "--prompt-ids", "1,2,3", "--hidden", "-o", "out"];
+    let done = bench.json(&[&args[..], &["--json"]].concat());
+    assert_eq!(done["schema"], "mscc.logits.v1");
+    assert_eq!(done["prompt_ids"], serde_json::json!([1, 2, 3]));
+    let shapes = done["tensors"].as_object().unwrap();
+    let written = read_tensors(&bench.path("out"));
+    assert_eq!(shapes.len(), written.len());
+    for (name, shape) in shapes {
+        assert_eq!(*shape, serde_json::json!(written[name].shape), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_gets_the_same_bytes() {
+    let bench = Bench::with_plan("llama");
+    let args = ["logits", "plan.bin", "--prompt-ids", "1,2,3,4", "--chunk", "1", "--hidden", "-o"];
+    bench.ok(&[&args[..], &["out"]].concat());
+    let pipe = bench.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn(move || std::fs::read(pipe).unwrap());
+    bench.ok(&[&args[..], &["pipe"]].concat());
+    assert!(reader.join().unwrap() == bench.read("out"));
+    assert_eq!(bench.files(), ["out", "pipe", "plan.bin"]);
+}
+
+#[test]
 fn text_is_tokenised_as_the_tokenizer_wants_it() {
     let bench = Bench::with_plan("llama");
     let expected = read_json(&fixture_dir("llama").join("expected.json"));

@@ -67,6 +67,19 @@ fn bad_text_is_told_with_its_place() {
 }
 
 #[test]
+fn what_was_done_as_json() {
+    let bench = Bench::new();
+    bench.ok(&["compile", &text(&fixture_dir("qwen3")), "--emit", "traced", "-o", "graph.mir"]);
+    let args = ["opt", "graph.mir", "--passes", "recut,fuse", "--json"];
+    let done = bench.json(&[&args[..], &["-o", "fused.mir"]].concat());
+    assert_eq!(done["schema"], "mscc.opt.v1");
+    assert_eq!(done["passes"], serde_json::json!(["recut", "fuse"]));
+    assert_eq!(done["rewrites"]["swiglu"], 2);
+    assert_eq!(done["output"], "fused.mir");
+    assert!(bench.fails(2, &args).contains("--output"), "the graph and the data need places of their own");
+}
+
+#[test]
 fn choices_are_listed() {
     let bench = Bench::new();
     let model = text(&fixture_dir("llama"));

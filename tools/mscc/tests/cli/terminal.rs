@@ -83,8 +83,9 @@ fn a_conversation_at_the_keyboard() {
     terminal.exp_string("unknown command `/nonsense`").unwrap();
     terminal.exp_string("> ").unwrap();
     terminal.send_line("Speak!").unwrap();
-    // Behind the echo comes the answer.
-    terminal.exp_regex("Speak![^a-z]*[a-zA-Z]").unwrap();
+    // Behind the echo comes the answer; codes of the terminal are no words.
+    terminal.exp_string("Speak!").unwrap();
+    terminal.exp_regex("[a-z]{3}").unwrap();
     terminal.send_control('c').unwrap();
     terminal.exp_string("stopped").unwrap();
     terminal.exp_string("> ").unwrap();
@@ -113,7 +114,8 @@ fn ctrl_c_twice_ends_an_answer_and_the_program() {
     let mut terminal = open(&bench, &args, &[]);
     terminal.exp_string("> ").unwrap();
     terminal.send_line("Speak!").unwrap();
-    terminal.exp_regex("Speak![^a-z]*[a-zA-Z]").unwrap();
+    terminal.exp_string("Speak!").unwrap();
+    terminal.exp_regex("[a-z]{3}").unwrap();
     terminal.send_control('c').unwrap();
     terminal.exp_string("stopped").unwrap();
     terminal.exp_string("> ").unwrap();
