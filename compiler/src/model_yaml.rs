@@ -64,7 +64,7 @@ pub enum ModelYamlError {
         /// Where in it.
         place: Place,
         /// What is wrong there.
-        problem: KeyProblem,
+        problem: Box<KeyProblem>,
         /// The line.
         text: String,
     },
@@ -152,6 +152,7 @@ impl ModelYaml {
             Err((place, problem)) => {
                 let line = text.lines().nth((place.line as usize).saturating_sub(1)).unwrap_or_default();
                 let text = line.trim().chars().take(MAX_LINE).collect();
+                let problem = Box::new(problem);
                 Err(ModelYamlError::Problem { file: file.to_owned(), place, problem, text })
             }
         }

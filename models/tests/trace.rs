@@ -744,7 +744,7 @@ fn any_object() -> impl Strategy<Value = Value> {
 fn blames_the_family(error: &TraceError) -> bool {
     matches!(
         error,
-        TraceError::Misfit { .. }
+        TraceError::Misfit(_)
             | TraceError::Step { .. }
             | TraceError::Unsound { .. }
             | TraceError::ClaimedTwice { .. }

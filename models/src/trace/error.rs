@@ -69,26 +69,8 @@ pub enum TraceError {
         problem: ExprProblem,
     },
     /// A block that does not fit where the family puts it.
-    #[error(
-        "{}: {keys}: {problem} (block `{block}` in slot `{slot}`, {file}:{}:{})", config.display(), place.line,
-        place.column
-    )]
-    Misfit {
-        /// The config.
-        config: PathBuf,
-        /// The keys that the slot reads, with their values.
-        keys: String,
-        /// The family's file.
-        file: String,
-        /// The slot's place in it.
-        place: Place,
-        /// The slot.
-        slot: String,
-        /// The block.
-        block: &'static str,
-        /// What does not fit.
-        problem: Box<TypeError>,
-    },
+    #[error("{0}")]
+    Misfit(Box<Misfit>),
     /// Values that a step adds although their types differ.
     #[error("{file}: step `{step}`: {problem}")]
     Step {
@@ -153,6 +135,29 @@ pub enum TraceError {
         /// The broken rules.
         problems: Vec<VerifyError>,
     },
+}
+
+/// A block that does not fit where a family puts it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "{}: {keys}: {problem} (block `{block}` in slot `{slot}`, {file}:{}:{})", config.display(), place.line,
+    place.column
+)]
+pub struct Misfit {
+    /// The config.
+    pub config: PathBuf,
+    /// The keys that the slot reads, with their values.
+    pub keys: String,
+    /// The family's file.
+    pub file: String,
+    /// The slot's place in it.
+    pub place: Place,
+    /// The slot.
+    pub slot: String,
+    /// The block.
+    pub block: &'static str,
+    /// What does not fit.
+    pub problem: TypeError,
 }
 
 /// A config that no family is for.

@@ -23,7 +23,7 @@ use crate::hf::{HfConfig, LAYERS};
 use crate::keys::{Ignored, UnreadKeys};
 use crate::spec::{Family, Flow, Setting};
 
-pub use error::{TraceError, UnknownFamily};
+pub use error::{Misfit, TraceError, UnknownFamily};
 pub use scope::Scope;
 pub use source_weights::{SourceWeight, SourceWeights};
 pub use warning::Warning;

@@ -7,7 +7,7 @@ use mscc_ir::ops::{Linear, Op, RmsNorm, TypeError};
 use mscc_ir::{DType, Dim, Graph, Template, TensorType, Value, step};
 
 use super::context::Context;
-use super::error::TraceError;
+use super::error::{Misfit, TraceError};
 use crate::spec::{LAYER_INDEX, Setting, Slot};
 
 /// A function under construction.
@@ -355,15 +355,15 @@ impl Scope<'_, '_> {
                 }
             });
         }
-        TraceError::Misfit {
+        TraceError::Misfit(Box::new(Misfit {
             config: context.config.path().to_owned(),
             keys: context.keys_and_values(&keys),
             file: context.family.file.clone(),
             place: self.slot.place,
             slot: self.slot.name.clone(),
             block: self.slot.block.name,
-            problem: Box::new(problem),
-        }
+            problem,
+        }))
     }
 }
 
