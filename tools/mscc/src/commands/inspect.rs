@@ -170,7 +170,7 @@ fn to_json(plan: &Plan) -> Value {
         })
         .collect();
     json!({
-        "schema": "mscc.inspect/1",
+        "schema": "mscc.inspect.v1",
         "model": meta.model,
         "family": meta.family,
         "producer": meta.producer,

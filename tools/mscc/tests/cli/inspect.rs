@@ -17,7 +17,7 @@ fn json_of_every_fixture() {
         let bench = Bench::with_plan(fixture);
         let config = read_json(&fixture_dir(fixture).join("config.json"));
         let plan = bench.json(&["inspect", "plan.bin", "--json"]);
-        assert_eq!(plan["schema"], "mscc.inspect/1");
+        assert_eq!(plan["schema"], "mscc.inspect.v1");
         assert_eq!(plan["compute_dtype"], "f32");
         assert_eq!(plan["target"], "cpu");
         assert_eq!(plan["family"], config["model_type"]);
