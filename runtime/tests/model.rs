@@ -4,7 +4,10 @@
 mod tiny;
 
 use std::path::Path;
+use std::sync::Arc;
 
+use mscc_checkpoint::{Checkpoint, MappedCheckpoint};
+use mscc_ir::module::CacheGroup;
 use mscc_ir::plan::{Plan, container};
 use mscc_runtime::device::cpu::Isa;
 use mscc_runtime::step::batch::{StepBatch, StepModel, TapSink};
@@ -240,6 +243,42 @@ fn batches_that_break_the_contract_are_refused() {
     assert!(fresh.allocate_caches(&[]).is_err() && fresh.allocate_caches(&[1 << 20]).is_err());
 }
 
+#[test]
+fn memory_is_taken_within_a_limit_only() {
+    let dir = directory();
+    // 8 pages of 4 tokens, 2 layers, keys and values of 8 floats.
+    let caches = 8 * 4 * 2 * 2 * 8 * 4;
+    let load = |memory_limit| {
+        let options = LoadOptions { memory_limit: Some(memory_limit), ..options() };
+        Model::from_plan(plan(dir.path()), Path::new("."), &options).unwrap()
+    };
+    let error = load(caches - 1).allocate_caches(&[PAGES]).unwrap_err();
+    assert!(matches!(error, RuntimeError::Memory { bytes, .. } if bytes == caches), "{error}");
+    let mut model = load(caches + 1200);
+    model.allocate_caches(&[PAGES]).unwrap();
+    let error = model.step(&steps()[0], None).unwrap_err();
+    assert!(matches!(error, RuntimeError::Memory { .. }), "{error}");
+    assert_eq!(model.step(&steps()[4], None).unwrap().len(), 11, "a smaller step fits");
+}
+
+#[test]
+fn models_share_weights_that_are_mapped() {
+    let dir = directory();
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let files = Arc::new(MappedCheckpoint::new(checkpoint).unwrap());
+    let mut plan = plan(dir.path());
+    plan.weights.dir = "/nonexistent".into();
+    let options =
+        || LoadOptions { weight_files: Some(Arc::clone(&files)), interpret_sizes: true, ..options() };
+    let mut model = Model::from_plan(plan.clone(), Path::new("."), &options()).unwrap();
+    model.allocate_caches(&[PAGES]).unwrap();
+    assert_eq!(model.step(&steps()[0], None).unwrap().len(), 88);
+    assert_eq!(Arc::strong_count(&files), 2);
+    plan.weights.files[0].header_hash[0] ^= 1;
+    let error = Model::from_plan(plan, Path::new("."), &options()).err().unwrap().to_string();
+    assert!(error.contains("other tensors"), "{error}");
+}
+
 mod hostile {
     //! Plans with right hashes and wrong fields: every one an error, none undefined behaviour.
 
@@ -356,6 +395,39 @@ mod hostile {
         let mut plan = plan(dir.path());
         plan.symbols.push(plan.symbols[0].clone());
         expect(run(plan).err().map(|error| error.to_string()), "is declared twice");
+    }
+
+    #[test]
+    fn groups_without_tensors_have_any_number_of_pages() {
+        let dir = directory();
+        let mut plan = plan(dir.path());
+        let none = CacheGroup {
+            name: "none".into(),
+            block_size: u32::MAX,
+            tensors: vec![],
+            ..plan.caches[0].clone()
+        };
+        plan.caches.push(none);
+        let mut model = Model::from_plan(plan, Path::new("."), &options()).unwrap();
+        model.allocate_caches(&[PAGES, u32::MAX]).unwrap();
+        let mut batch = steps().swap_remove(0);
+        batch.groups.push(batch.groups[0].clone());
+        assert_eq!(model.step(&batch, None).unwrap().len(), 88);
+    }
+
+    #[test]
+    fn recipes_make_no_more_than_a_checkpoint_gives() {
+        let dir = directory();
+        let mut plan = plan(dir.path());
+        let mut body = Graph::new("recipe");
+        let ty = TensorType::new(DType::BF16, [11u32, 8].map(Dim::from));
+        let head = body.leaf(Leaf::Weight(Template::new("head").unwrap()), "head", ty);
+        let wide = body.op1(ops::Cast { dtype: DType::F32 }, &[head], "wide").unwrap();
+        // Nothing uses the rest, which is 11 * 8 * 4 GiB at its end.
+        (0..30).fold(wide, |x, _| body.op1(ops::Concat { axis: 0 }, &[x, x], "twice").unwrap());
+        body.sink(Sink::Output("weight".into()), wide);
+        plan.weights.recipes[4].body = body;
+        expect(run(plan).err().map(|error| error.to_string()), "which no real plan does");
     }
 
     #[test]

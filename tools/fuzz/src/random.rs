@@ -21,7 +21,7 @@ impl<'a> Random<'a> {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         if let Some((word, rest)) = self.bytes.split_first_chunk::<4>() {
             self.bytes = rest;
             return u64::from(u32::from_le_bytes(*word)) << 32 | u64::from(u32::from_le_bytes(*word));
@@ -36,7 +36,7 @@ impl<'a> Random<'a> {
 
     /// A number below `limit`; 0 if that is 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        if limit == 0 { 0 } else { ((u128::from(self.next()) * limit as u128) >> 64) as usize }
+        if limit == 0 { 0 } else { ((u128::from(self.number()) * limit as u128) >> 64) as usize }
     }
 
     /// True once in `times`.
@@ -51,7 +51,7 @@ impl<'a> Random<'a> {
 
     /// So many bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.next() as u8).collect()
+        (0..count).map(|_| self.number() as u8).collect()
     }
 }
 

@@ -298,7 +298,7 @@ fn is_word(c: char) -> bool {
 }
 
 /// `text` with whole words `old` replaced.
-fn renamed(text: &str, old: &str, new: &str) -> String {
+pub(crate) fn renamed(text: &str, old: &str, new: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(is_word) {
