@@ -50,6 +50,9 @@ pub fn find(config: &HfConfig) -> Result<&'static Family, TraceError> {
             known: builtin().iter().map(|family| family.model_type.clone()).collect(),
             nearest: nearest.model_type.clone(),
             differs,
+            has_sizes: ["hidden_size", "num_hidden_layers", "num_attention_heads"]
+                .iter()
+                .all(|key| config.has(key)),
             has_code: config.has("auto_map"),
         }))
     })

@@ -173,6 +173,8 @@ pub struct UnknownFamily {
     pub nearest: String,
     /// What differs: the config's keys that the nearest family does not read.
     pub differs: UnreadKeys,
+    /// Whether the config gives the sizes that any decoder has, so that it may be one of the nearest family.
+    pub has_sizes: bool,
     /// Whether the config says that the model comes with Python code of its own.
     pub has_code: bool,
 }
@@ -181,13 +183,16 @@ struct UnknownFamilyMessage<'a>(&'a UnknownFamily);
 
 impl fmt::Display for UnknownFamilyMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UnknownFamily { config, found, known, nearest, differs, has_code } = self.0;
+        let UnknownFamily { config, found, known, nearest, differs, has_sizes, has_code } = self.0;
         write!(f, "{}: there is no family for {found}; known are {}", config.display(), known.join(", "))?;
         if *has_code {
             f.write_str(" (Python code that comes with a model is never run)")?;
         }
         write!(f, "\n  the nearest is {nearest}, ")?;
         match (differs.lacking.as_slice(), differs.unknown.as_slice()) {
+            ([], []) if !has_sizes => f.write_str(
+                "but the config does not give the sizes that a decoder has: `hidden_size` and others",
+            ),
             ([], []) => {
                 write!(
                     f,
