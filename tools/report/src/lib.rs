@@ -1,6 +1,6 @@
 //! Plans as pictures: [`html`] for people, [`dot`] for Graphviz, [`onnx`] for viewers of ONNX such as Netron.
 //!
-//! Everything is drawn from the plan alone, [`Listing`](mscc_ir::plan::Listing)s and launches; nothing is read or run.
+//! Everything is drawn from the plan alone, [`Listing`]s and launches; nothing is read or run.
 //! A plan is input from outside: its strings are escaped, and how much is drawn is bounded. Pictures grow with kinds of
 //! layers, not with layers.
 //!
