@@ -192,6 +192,15 @@ impl<'a> AttrReader<'a> {
         }
     }
 
+    /// A dim, written as a list of one.
+    pub fn dim(&mut self, name: &'static str) -> Result<Dim, AttrError> {
+        let attr = self.required(name)?;
+        match attr {
+            Attr::Dims(dims) if dims.len() == 1 => Ok(dims[0].clone()),
+            other => Err(bad(name, "a list of one dim", other)),
+        }
+    }
+
     /// A list of integers.
     pub fn ints(&mut self, name: &'static str) -> Result<Vec<i64>, AttrError> {
         let attr = self.required(name)?;

@@ -36,6 +36,20 @@ pub enum Domain {
     Values,
     /// Rows of another operand: `0 <= v < size of its axis 0`.
     RowsOf(usize),
+    /// Places along an axis of another operand, 1 being its innermost: `0 <= v < size of the axis`.
+    IndexOf {
+        /// The other operand.
+        operand: usize,
+        /// Its axis, counted from the end and from 1.
+        axis_from_end: usize,
+    },
+    /// Rows of the first result: `0 <= v < size of its axis 0`.
+    ResultRows,
+    /// Sizes of consecutive groups of another operand's rows: not negative, together all of them.
+    SizesOf {
+        /// The operand whose axis 0 is divided.
+        operand: usize,
+    },
     /// Absolute positions of tokens: not negative.
     Positions,
     /// Distinct slots of the cache operand `[P, block, ..]`: `0 <= v < P * block`, or negative for "not kept".
@@ -269,22 +283,42 @@ macro_rules! define_ops {
 define_ops! {
     add::Add,
     add_rms_norm::AddRmsNorm,
+    argsort::Argsort,
     attention::Attention,
+    bincount::Bincount,
     cache_write::CacheWrite,
     cast::Cast,
+    clamp::Clamp,
     concat::Concat,
+    floor_div::FloorDiv,
     gather::Gather,
+    gelu::Gelu,
+    grouped_matmul::GroupedMatmul,
+    index_add::IndexAdd,
+    keep_groups::KeepGroups,
+    layer_norm::LayerNorm,
     linear::Linear,
     matmul::Matmul,
     mul::Mul,
+    relu::Relu,
+    renormalize::Renormalize,
     reshape::Reshape,
     rms_norm::RmsNorm,
     rope::Rope,
     rope_freqs::RopeFreqs,
     rope_table::RopeTable,
+    scale::Scale,
+    scale_rows::ScaleRows,
+    shift::Shift,
+    sigmoid::Sigmoid,
     silu::Silu,
+    soft_cap::SoftCap,
+    softmax::Softmax,
     split::Split,
+    sum::Sum,
     swiglu::Swiglu,
+    take_along::TakeAlong,
+    topk::Topk,
     transpose::Transpose,
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::tensor::round_to;
 use super::{MAX_ELEMENTS, Tensor, check_size};
-use crate::graph::{Graph, Node, NodeKind, Value};
+use crate::graph::{Graph, Node, NodeId, NodeKind, Value};
 use crate::ops::{Domain, EvalError};
 use crate::{DType, Symbol};
 
@@ -83,7 +83,7 @@ impl Sampler {
                 continue;
             }
             match reader(graph, value) {
-                Some((user, Domain::ContextLen)) => contexts.push((name, user, shape)),
+                Some((_, user, Domain::ContextLen)) => contexts.push((name, user, shape)),
                 reader => {
                     let data = self.ints(graph, reader, dtype, &shape, sizes)?;
                     leaves.insert(name, Tensor::int(dtype, &shape, data));
@@ -100,7 +100,7 @@ impl Sampler {
     fn ints(
         &mut self,
         graph: &Graph,
-        reader: Option<(&Node, Domain)>,
+        reader: Option<(NodeId, &Node, Domain)>,
         dtype: DType,
         shape: &[usize],
         sizes: &dyn Fn(&Symbol) -> Option<i64>,
@@ -108,15 +108,32 @@ impl Sampler {
         let count: usize = shape.iter().product();
         let other = |node: &Node, operand: usize| shape_of(graph, node.operands[operand], sizes);
         Ok(match reader {
-            None | Some((_, Domain::Values | Domain::Positions | Domain::ContextLen)) => {
+            None | Some((_, _, Domain::Values | Domain::Positions | Domain::ContextLen)) => {
                 let bound = dtype_bound(dtype);
                 (0..count).map(|_| self.below(bound) as i64).collect()
             }
-            Some((node, Domain::RowsOf(operand) | Domain::PagesOf(operand))) => {
+            Some((_, node, Domain::RowsOf(operand) | Domain::PagesOf(operand))) => {
                 let rows = other(node, operand)?[0] as u64;
                 (0..count).map(|_| self.below(rows) as i64).collect()
             }
-            Some((node, Domain::SlotsOf(operand))) => {
+            Some((_, node, Domain::IndexOf { operand, axis_from_end })) => {
+                let shape = other(node, operand)?;
+                let bound = shape.len().checked_sub(axis_from_end).map_or(0, |axis| shape[axis] as u64);
+                (0..count).map(|_| self.below(bound) as i64).collect()
+            }
+            Some((id, _, Domain::ResultRows)) => {
+                let rows = shape_of(graph, Value { node: id, index: 0 }, sizes)?[0] as u64;
+                (0..count).map(|_| self.below(rows) as i64).collect()
+            }
+            Some((_, node, Domain::SizesOf { operand })) => {
+                let rows = other(node, operand)?[0];
+                let mut group_sizes = vec![0; count];
+                for _ in 0..if count == 0 { 0 } else { rows } {
+                    group_sizes[self.below(count as u64) as usize] += 1;
+                }
+                group_sizes
+            }
+            Some((_, node, Domain::SlotsOf(operand))) => {
                 let cache = other(node, operand)?;
                 let mut slots: Vec<i64> = (0..(cache[0] * cache[1]) as i64).collect();
                 for at in 0..slots.len() {
@@ -126,7 +143,7 @@ impl Sampler {
                 slots.resize(count, -1);
                 slots
             }
-            Some((node, Domain::QueryStart { tokens })) => {
+            Some((_, node, Domain::QueryStart { tokens })) => {
                 let tokens = other(node, tokens)?[0];
                 let capacity = capacity(graph, node, sizes)?;
                 self.query_start(tokens, count.saturating_sub(1), capacity)
@@ -168,12 +185,12 @@ impl Sampler {
 }
 
 /// The first user of `value` that cares about its values, and how.
-fn reader(graph: &Graph, value: Value) -> Option<(&Node, Domain)> {
-    graph.nodes().find_map(|(_, node)| {
+fn reader(graph: &Graph, value: Value) -> Option<(NodeId, &Node, Domain)> {
+    graph.nodes().find_map(|(id, node)| {
         let kind = node.op()?.kind();
         let uses = node.operands.iter().enumerate().filter(|(_, operand)| **operand == value);
         let mut domains = uses.filter_map(|(at, _)| Some(kind.operand(at)?.domain));
-        domains.find(|domain| *domain != Domain::Values).map(|domain| (node, domain))
+        domains.find(|domain| *domain != Domain::Values).map(|domain| (id, node, domain))
     })
 }
 

@@ -223,3 +223,98 @@ fn cache_write_keeps_what_it_does_not_write() {
     let outside = EvalError::Domain { operand: "slot_mapping", value: 4 };
     assert_eq!(eval(&[3, -1, 4]), Err(outside));
 }
+
+#[test]
+fn activations() {
+    let x = floats(&[5], &[-20.0, -1.0, 0.0, 0.5, 3.0]);
+    let check = |op: Op, expected: [f64; 5]| check(op, std::slice::from_ref(&x), &[5], &expected, EXACT);
+    let sigmoid = [2.0611536181902037e-09, 0.2689414213699951, 0.5, 0.6224593312018546, 0.9525741268224334];
+    check(Sigmoid.into(), sigmoid);
+    let gelu = [0.0, -0.15865525393145702, 0.0, 0.34573123063700656, 2.99595030590511];
+    check(Gelu { tanh: false }.into(), gelu);
+    let tanh = [0.0, -0.15880800939172324, 0.0, 0.34571400982514394, 2.996362607918227];
+    check(Gelu { tanh: true }.into(), tanh);
+    let capped = [-2.4999994373241896, -0.9498724056380623, 0.0, 0.49343830056226, 2.084136517530388];
+    check(SoftCap { cap: Float(2.5) }.into(), capped);
+    check(Clamp { least: Float(-2.0), greatest: Float(0.75) }.into(), [-2.0, -1.0, 0.0, 0.5, 0.75]);
+    check(Relu.into(), [0.0, 0.0, 0.0, 0.5, 3.0]);
+    check(Scale { by: Float(-0.5) }.into(), [10.0, 0.5, 0.0, -0.25, -1.5]);
+    check(Shift { by: Float(1.0) }.into(), [-19.0, 0.0, 1.0, 1.5, 4.0]);
+}
+
+#[test]
+fn over_rows() {
+    let x = floats(&[2, 4], &[1.0, -2.0, 3.0, 0.5, 0.0, 0.25, -0.125, 8.0]);
+    let softmax = [
+        0.11055375036173921,
+        0.005504147127583673,
+        0.8168878633700657,
+        0.06705423914061147,
+        0.00033510666088598727,
+        0.00043028546987896747,
+        0.00029573059026735015,
+        0.9989388772789677,
+    ];
+    check(Softmax, std::slice::from_ref(&x), &[2, 4], &softmax, EXACT);
+    let plain = [
+        0.21055838998863707,
+        -1.4739087299204596,
+        1.333536469928035,
+        -0.07018612999621236,
+        -0.5889892371759059,
+        -0.5164982541388714,
+        -0.6252347286944232,
+        1.7307222200092005,
+    ];
+    let layer_norm = LayerNorm { eps: Float(1e-5) };
+    check(layer_norm.clone(), std::slice::from_ref(&x), &[2, 4], &plain, EXACT);
+    let affine = [
+        0.35527919499431854,
+        -1.4739087299204596,
+        -3.0003047048920526,
+        2.8596277400075754,
+        -0.04449461858795295,
+        -0.5164982541388714,
+        -0.062147906958365196,
+        6.461444440018401,
+    ];
+    let (weight, bias) = (floats(&[4], &[0.5, 1.0, -1.5, 2.0]), floats(&[4], &[0.25, 0.0, -1.0, 3.0]));
+    check(layer_norm, &[x.clone(), weight, bias], &[2, 4], &affine, EXACT);
+    check(Sum, std::slice::from_ref(&x), &[2], &[2.5, 8.125], EXACT);
+    let factors = floats(&[2], &[2.0, -1.0]);
+    check(ScaleRows, &[x, factors], &[2, 4], &[2.0, -4.0, 6.0, 1.0, -0.0, -0.25, 0.125, -8.0], EXACT);
+    let weights = floats(&[2, 3], &[0.5, 0.25, 0.125, 1.0, 0.0, 3.0]);
+    let shares = [0.5714285714285714, 0.2857142857142857, 0.14285714285714285, 0.25, 0.0, 0.75];
+    check(Renormalize { eps: Float(1e-20) }, &[weights], &[2, 3], &shares, EXACT);
+}
+
+/// Two tokens choose two of four experts in two groups; each expert's rows are multiplied by its matrix and brought
+/// back, as in a mixture of experts.
+#[test]
+fn routing() {
+    let scores = floats(&[2, 4], &[0.1, 0.4, 0.3, 0.4, f64::NAN, 0.0, -0.0, -1.0]);
+    let top = Topk { k: 2 }.eval(std::slice::from_ref(&scores), &[vec![2, 2], vec![2, 2]]).unwrap();
+    assert_eq!(top[1].ints(), [1, 3, 0, 1], "equals by their place, NaN first");
+    let grouped = floats(&[2, 2, 2], &[0.1, 0.4, 0.3, 0.5, 4.0, 3.0, 2.0, 1.0]);
+    let kept = KeepGroups { fill: Float(-9.0) };
+    let expected = [-9.0, -9.0, 0.3, 0.5, 4.0, 3.0, -9.0, -9.0];
+    check(kept, &[grouped, ints(&[2, 1], &[1, 0])], &[2, 2, 2], &expected, EXACT);
+    let chosen = ints(&[2, 2], &[3, 1, 0, 1]);
+    let plain = floats(&[2, 4], &[0.1, 0.4, 0.3, 0.5, 4.0, 3.0, 2.0, 1.0]);
+    check(TakeAlong, &[plain, chosen.clone()], &[2, 2], &[0.5, 0.4, 4.0, 3.0], EXACT);
+    let counts = Bincount { size: 4 }.eval(std::slice::from_ref(&chosen), &[vec![4]]).unwrap().remove(0);
+    assert_eq!(counts.ints(), [1, 2, 0, 1]);
+    let order = Argsort.eval(&[ints(&[4], chosen.ints())], &[vec![4]]).unwrap().remove(0);
+    assert_eq!(order.ints(), [2, 1, 3, 0]);
+    let tokens = FloorDiv { by: 2 }.eval(std::slice::from_ref(&order), &[vec![4]]).unwrap().remove(0);
+    assert_eq!(tokens.ints(), [1, 0, 1, 0]);
+    let rows = floats(&[4, 1], &[7.0, 2.0, 7.0, 2.0]);
+    let matrices = floats(&[4, 1, 2], &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0]);
+    let product = GroupedMatmul { trans_b: false, dtype: None };
+    let product = product.eval(&[rows, matrices, counts], &[vec![4, 2]]).unwrap().remove(0);
+    assert_eq!(product.floats(), [7.0, 70.0, 4.0, 40.0, 14.0, 140.0, 8.0, 80.0]);
+    let back = IndexAdd { rows: Dim::constant(3) };
+    check(back, &[product, tokens], &[3, 2], &[12.0, 120.0, 21.0, 210.0, 0.0, 0.0], EXACT);
+    let negative = FloorDiv { by: 2 }.eval(&[ints(&[2], &[-1, -2])], &[vec![2]]).unwrap();
+    assert_eq!(negative[0].ints(), [-1, -1]);
+}
