@@ -1,9 +1,9 @@
 //! Causal attention over a paged cache.
 
-use super::{Check, Domain, Draw, EvalError, OpDef, Operand, TypeError, Work};
+use super::{attend, Check, Domain, Draw, EvalError, OpDef, Operand, TypeError, Work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::Tensor;
-use crate::{DType, Dim, TensorType};
+use crate::{Dim, TensorType};
 
 /// Each new token attends to its sequence's cached tokens up to itself.
 ///
@@ -15,13 +15,15 @@ use crate::{DType, Dim, TensorType};
 /// | `block_table` | [B, M]            | i32       | pages of each sequence; those past its end ignored |
 /// | `query_start` | [B+1]             | i32       | where each sequence's new tokens start             |
 /// | `context_len` | \[B\]               | i32       | tokens of each sequence including the new          |
+/// | `sinks?`      | \[N\]               | any float | a score of each head that takes part and has no value |
 /// | -> `y`        | [T, N, Dv]        | as `q`    |                                                    |
 ///
 /// Scores are `q·k * scale`, with `soft_cap` c then `c * tanh(score / c)`; softmax in f32 over keys j ≤ i, and
 /// with `window` w only i - j < w. Query head h reads key head `h / (N / K)`.
 ///
 /// Errors: sizes that do not fit; N no multiple of K.
-/// Source: Vaswani et al., 2017; Kwon et al., 2023 (arXiv:2309.06180) for the paged cache.
+/// Source: Vaswani et al., 2017; Kwon et al., 2023 (arXiv:2309.06180) for the paged cache; Xiao et al., 2023
+/// (arXiv:2309.17453) for sinks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Attention {
     /// Factor of the scores.
@@ -41,6 +43,7 @@ impl OpDef for Attention {
         Operand::of("block_table", Domain::PagesOf(1)),
         Operand::of("query_start", Domain::QueryStart { tokens: 0 }),
         Operand::of("context_len", Domain::ContextLen),
+        Operand::optional("sinks"),
     ];
 
     fn attrs(&self) -> Attrs {
@@ -68,13 +71,11 @@ impl OpDef for Attention {
         if k.shape[2].as_const().is_none_or(|heads| q.shape[1].exact_div(&Dim::constant(heads)).is_none()) {
             operands.dim(0, 1, &k.shape[2])?;
         }
-        let table = operands.of_dtype(3, DType::I32)?;
-        operands.rank(3, 2)?;
-        let sequences = &table.shape[0];
-        operands.of_dtype(4, DType::I32)?;
-        operands.shape(4, &[sequences.clone() + Dim::ONE])?;
-        operands.of_dtype(5, DType::I32)?;
-        operands.shape(5, std::slice::from_ref(sequences))?;
+        attend::check_tables(&operands, 3)?;
+        if operands.get(6).is_some() {
+            operands.float(6)?;
+            operands.shape(6, &q.shape[1..2])?;
+        }
         if self.window == Some(0) {
             return Err(operands.attribute("window", "is 0"));
         }
@@ -98,49 +99,33 @@ impl OpDef for Attention {
     }
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
-        let [q, k, v, block_table, query_start, context_len] = operands else { return Ok(Vec::new()) };
+        let [q, k, v, block_table, query_start, context_len, ..] = operands else { return Ok(Vec::new()) };
         let (heads, width, out_width) = (q.shape[1], q.shape[2], v.shape[3]);
-        let (block, kv_heads) = (k.shape[1], k.shape[2]);
+        let kv_heads = k.shape[2];
+        let sinks = operands.get(6).map(Tensor::floats);
         let mut data = vec![0.0; shapes[0].iter().product()];
-        for sequence in 0..context_len.numel() {
-            let context = context_len.ints()[sequence];
-            let (first, end) = (query_start.ints()[sequence], query_start.ints()[sequence + 1]);
-            if first < 0 || end < first || end as usize > q.shape[0] {
-                return Err(EvalError::Domain { operand: "query_start", value: end });
+        for (at, sequence) in attend::sequences(q.shape[0], query_start, context_len)?.iter().enumerate() {
+            if sequence.context < sequence.new {
+                return Err(EvalError::Domain { operand: "context_len", value: sequence.context as i64 });
             }
-            let new = end - first;
-            if context < new || context as usize > block_table.row().saturating_mul(block) {
-                return Err(EvalError::Domain { operand: "context_len", value: context });
-            }
-            let slot = |key: usize| -> Result<usize, EvalError> {
-                let page = block_table.ints()[sequence * block_table.row() + key / block];
-                if !usize::try_from(page).is_ok_and(|page| page < k.shape[0]) {
-                    return Err(EvalError::Domain { operand: "block_table", value: page });
-                }
-                Ok(page as usize * block + key % block)
-            };
-            for token in first as usize..end as usize {
-                let position = (context - new) as usize + token - first as usize;
-                let oldest = self.window.map_or(0, |window| (position + 1).saturating_sub(window as usize));
-                let slots: Vec<usize> = (oldest..=position).map(slot).collect::<Result<_, _>>()?;
+            let slots = attend::slots(block_table, at, sequence.context, (k.shape[0], k.shape[1]))?;
+            for (i, token) in (sequence.first..sequence.first + sequence.new).enumerate() {
+                let seen = sequence.seen(i);
+                let oldest = self.window.map_or(0, |window| seen.saturating_sub(window as usize));
+                let slots = &slots[oldest..seen];
                 for head in 0..heads {
                     let kv_head = head / (heads / kv_heads);
                     let query = &q.floats()[(token * heads + head) * width..][..width];
                     let score = |slot: &usize| {
                         let key = &k.floats()[(slot * kv_heads + kv_head) * width..][..width];
-                        let dot: f64 = query.iter().zip(key).map(|(a, b)| a * b).sum();
-                        let score = dot * self.scale.0;
+                        let score = attend::dot(query, key) * self.scale.0;
                         self.soft_cap.map_or(score, |cap| cap.0 * (score / cap.0).tanh())
                     };
                     let scores: Vec<f64> = slots.iter().map(score).collect();
-                    let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                    let sum: f64 = scores.iter().map(|score| (score - greatest).exp()).sum();
                     let y = &mut data[(token * heads + head) * out_width..][..out_width];
-                    for (slot, score) in slots.iter().zip(&scores) {
-                        let weight = (score - greatest).exp() / sum;
-                        let value = &v.floats()[(slot * kv_heads + kv_head) * out_width..][..out_width];
-                        y.iter_mut().zip(value).for_each(|(y, value)| *y += weight * value);
-                    }
+                    attend::weigh(y, &scores, sinks.map(|sinks| sinks[head]), |key| {
+                        &v.floats()[(slots[key] * kv_heads + kv_head) * out_width..][..out_width]
+                    });
                 }
             }
         }
@@ -150,21 +135,20 @@ impl OpDef for Attention {
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
         let (q, cache) = (draw.float(), draw.float());
         let (pages, block, kv_heads) = (Dim::symbol("P"), draw.dim(), Dim::from(1 + draw.below(3)));
-        let (tokens, sequences) = (Dim::symbol("T"), Dim::symbol("B"));
+        let tokens = Dim::symbol("T");
         let (width, out_width, groups) = (draw.dim(), draw.dim(), draw.below(4));
         let store = |width: &Dim| {
             let shape = [pages.clone(), block.clone(), kv_heads.clone(), width.clone()];
             TensorType::new(cache, shape)
         };
-        let ints = |shape: &[Dim]| TensorType::new(DType::I32, shape);
-        let operands = vec![
-            TensorType::new(q, [tokens, kv_heads.clone() * Dim::from(groups), width.clone()]),
+        let heads = kv_heads.clone() * Dim::from(groups);
+        let mut operands = vec![
+            TensorType::new(q, [tokens, heads.clone(), width.clone()]),
             store(&width),
             store(&out_width),
-            ints(&[sequences.clone(), Dim::symbol("M")]),
-            ints(&[sequences.clone() + Dim::ONE]),
-            ints(&[sequences]),
         ];
+        operands.extend(attend::tables());
+        operands.extend(draw.flip().then(|| TensorType::new(draw.float(), [heads])));
         let window = draw.flip().then(|| 1 + draw.below(4) as u32);
         let soft_cap = draw.flip().then(|| draw.number());
         (Attention { scale: draw.number(), window, soft_cap }, operands)
@@ -208,6 +192,19 @@ mod tests {
                 &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B]", "i32[B]"],
                 "scale=1.0",
                 "`query_start` has size B along axis 0, expected B + 1",
+            ),
+            (
+                &[
+                    "f32[T, 2, 8]",
+                    "f32[P, 4, 2, 8]",
+                    "f32[P, 4, 2, 8]",
+                    "i32[B, M]",
+                    "i32[B + 1]",
+                    "i32[B]",
+                    "f32[3]",
+                ],
+                "scale=1.0",
+                "`sinks` has size 3 along axis 0, expected 2",
             ),
             (
                 &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],

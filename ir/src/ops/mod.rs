@@ -3,6 +3,7 @@
 //! To add an op, write its file and one line in `define_ops!` below. Printing, parsing, verification, the
 //! e-graph's language, the interpreter, the cost model and the tests of all of these follow from the definition.
 
+mod attend;
 mod check;
 mod error;
 mod example;
@@ -63,6 +64,8 @@ pub enum Domain {
     },
     /// Tokens of each sequence including the new ones, at most what the block table holds.
     ContextLen,
+    /// Sizes of consecutive groups of the first result's rows: not negative, together at most all of them.
+    SizesOfResult,
 }
 
 /// An operand's name, arity and domain.
@@ -286,6 +289,7 @@ define_ops! {
     argsort::Argsort,
     attention::Attention,
     bincount::Bincount,
+    cache_read::CacheRead,
     cache_write::CacheWrite,
     cast::Cast,
     clamp::Clamp,
@@ -296,10 +300,12 @@ define_ops! {
     grouped_matmul::GroupedMatmul,
     index_add::IndexAdd,
     keep_groups::KeepGroups,
+    latent_attention::LatentAttention,
     layer_norm::LayerNorm,
     linear::Linear,
     matmul::Matmul,
     mul::Mul,
+    ragged_attention::RaggedAttention,
     relu::Relu,
     renormalize::Renormalize,
     reshape::Reshape,

@@ -125,8 +125,11 @@ impl Sampler {
                 let rows = shape_of(graph, Value { node: id, index: 0 }, sizes)?[0] as u64;
                 (0..count).map(|_| self.below(rows) as i64).collect()
             }
-            Some((_, node, Domain::SizesOf { operand })) => {
-                let rows = other(node, operand)?[0];
+            Some((id, node, domain @ (Domain::SizesOf { .. } | Domain::SizesOfResult))) => {
+                let rows = match domain {
+                    Domain::SizesOf { operand } => other(node, operand)?[0],
+                    _ => shape_of(graph, Value { node: id, index: 0 }, sizes)?[0],
+                };
                 let mut group_sizes = vec![0; count];
                 for _ in 0..if count == 0 { 0 } else { rows } {
                     group_sizes[self.below(count as u64) as usize] += 1;
@@ -174,7 +177,9 @@ impl Sampler {
         sizes: &dyn Fn(&Symbol) -> Option<i64>,
     ) -> Result<Vec<i64>, EvalError> {
         let capacity = capacity(graph, user, sizes)? as i64;
-        let starts = leaves.get(graph.value_name(user.operands[4]));
+        let operands = user.op().map_or(&[][..], |op| op.kind().operands()).iter().zip(&user.operands);
+        let mut starts = operands.filter(|(operand, _)| matches!(operand.domain, Domain::QueryStart { .. }));
+        let starts = starts.next().and_then(|(_, value)| leaves.get(graph.value_name(*value)));
         Ok((0..count)
             .map(|sequence| {
                 let new = starts.map_or(0, |starts| starts.ints()[sequence + 1] - starts.ints()[sequence]);

@@ -318,3 +318,71 @@ fn routing() {
     let negative = FloorDiv { by: 2 }.eval(&[ints(&[2], &[-1, -2])], &[vec![2]]).unwrap();
     assert_eq!(negative[0].ints(), [-1, -1]);
 }
+
+/// Keys and values made of latents by a matrix each: attending to them, and attending to the latents with the matrices
+/// moved to queries and results, is the same.
+#[test]
+fn latents_are_attended_to_in_either_form() {
+    let mut random = Sampler::new(5);
+    let mut draw = |shape: &[usize]| {
+        Tensor::float(DType::F64, shape, (0..shape.iter().product()).map(|_| random.normal()).collect())
+    };
+    let (tokens, heads, nope, rope, rank, width, pages, block) = (4, 3, 5, 2, 7, 6, 5, 2);
+    let (q, q_rope) = (draw(&[tokens, heads, nope]), draw(&[tokens, heads, rope]));
+    let (latents, ropes) = (draw(&[pages, block, rank]), draw(&[pages, block, rope]));
+    let (up_k, up_v) = (draw(&[heads, nope, rank]), draw(&[heads, width, rank]));
+    let table = ints(&[2, 3], &[4, 1, 3, 0, 2, 0]);
+    let (starts, contexts) = (ints(&[3], &[0, 3, 4]), ints(&[2], &[5, 3]));
+    let scale = Float(0.3);
+    let read = |cache: &Tensor, width: usize| {
+        let operands = [cache.clone(), table.clone(), contexts.clone()];
+        CacheRead { rows: Dim::constant(9) }.eval(&operands, &[vec![9, width]]).unwrap().remove(0)
+    };
+    let (context, context_rope) = (read(&latents, rank), read(&ropes, rope));
+    assert!(context.floats()[8 * rank..].iter().all(|x| *x == 0.0), "past the last sequence");
+    // [C, N, ..] from [C, R] and [N, .., R]
+    let expand = |up: &Tensor| {
+        let (heads, width) = (up.shape[0], up.shape[1]);
+        let at = |c: usize, row: usize| -> f64 {
+            (0..rank).map(|r| context.floats()[c * rank + r] * up.floats()[row * rank + r]).sum()
+        };
+        let data =
+            (0..9).flat_map(|c| (0..heads * width).map(move |row| (c, row))).map(|(c, row)| at(c, row));
+        Tensor::float(DType::F64, &[9, heads, width], data.collect())
+    };
+    let operands = [q.clone(), q_rope.clone(), expand(&up_k), context_rope, expand(&up_v), starts.clone()];
+    let operands = [operands.as_slice(), std::slice::from_ref(&contexts)].concat();
+    let expanded =
+        RaggedAttention { scale }.eval(&operands, &[vec![tokens, heads, width]]).unwrap().remove(0);
+    let absorb = |t: usize, h: usize, r: usize| -> f64 {
+        let key = |d: usize| up_k.floats()[(h * nope + d) * rank + r];
+        (0..nope).map(|d| q.floats()[(t * heads + h) * nope + d] * key(d)).sum()
+    };
+    let latent_q =
+        (0..tokens * heads * rank).map(|at| absorb(at / rank / heads, at / rank % heads, at % rank));
+    let latent_q = Tensor::float(DType::F64, &[tokens, heads, rank], latent_q.collect());
+    let operands = [latent_q, q_rope, latents, ropes, table.clone(), starts, contexts.clone()];
+    let shape = vec![tokens, heads, rank];
+    let weighted = LatentAttention { scale }.eval(&operands, &[shape]).unwrap().remove(0);
+    for (at, expected) in expanded.floats().iter().enumerate() {
+        let (row, d) = (at / width, at % width);
+        let value = |r: usize| up_v.floats()[(row % heads * width + d) * rank + r];
+        let got: f64 = (0..rank).map(|r| weighted.floats()[row * rank + r] * value(r)).sum();
+        assert!((got - expected).abs() < 1e-12 * expected.abs().max(1.0), "{got} is not {expected}");
+    }
+}
+
+#[test]
+fn a_sink_takes_weight_and_gives_nothing() {
+    let operands = [
+        floats(&[1, 2, 1], &[1.0, 1.0]),
+        floats(&[1, 2, 1, 1], &[0.0, 0.0]),
+        floats(&[1, 2, 1, 1], &[3.0, 6.0]),
+        ints(&[1, 1], &[0]),
+        ints(&[2], &[0, 1]),
+        ints(&[1], &[2]),
+        floats(&[2], &[0.0, f64::from(2f32.ln())]),
+    ];
+    let attention = Attention { scale: Float(1.0), window: None, soft_cap: None };
+    check(attention, &operands, &[1, 2, 1], &[3.0, 9.0 / 4.0], SINGLE);
+}
