@@ -74,7 +74,7 @@ fn conforms(kernel: &KernelDecl) {
 
 /// An attribute of the op may ask for results of a type that kernels do not compute.
 fn has_results(kernel: &KernelDecl, dtype: DType) -> bool {
-    let follows = !matches!(kernel.op, OpKind::Cast | OpKind::Matmul);
+    let follows = !matches!(kernel.op, OpKind::Cast | OpKind::GroupedMatmul | OpKind::Matmul);
     follows || super::element::is_compute_float(dtype)
 }
 

@@ -3,12 +3,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::element::{Element, with_float};
+use super::element::{Element, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
 use super::kernel::{Check, Kernel, Split};
 use super::pool::{Scratch, TaskResult};
-use super::rms_norm::check_norm;
 use super::simd::Simd;
 use super::view::View;
 
@@ -17,14 +16,14 @@ use super::view::View;
 /// | value    | shape           | dtype                            |
 /// |----------|-----------------|----------------------------------|
 /// | `x`      | [.., D]         | f32, bf16, f16; D contiguous     |
-/// | `weight` | `[D]`             | f32, bf16, f16; contiguous       |
-/// | `bias`   | `[D]`, optional   | as `weight`; contiguous          |
+/// | `weight` | `[D]`, optional   | f32, bf16, f16; contiguous       |
+/// | `bias`   | `[D]`, optional   | f32, bf16, f16; contiguous       |
 /// | -> `y`   | [.., D]         | as `x`; D contiguous; may be `x` |
 pub struct LayerNorm<'a> {
     /// Operand.
     pub x: &'a View,
     /// Factor of each element.
-    pub weight: &'a View,
+    pub weight: Option<&'a View>,
     /// Added to each element.
     pub bias: Option<&'a View>,
     /// Added to the variance.
@@ -35,12 +34,20 @@ pub struct LayerNorm<'a> {
 
 impl Kernel for LayerNorm<'_> {
     fn check(&self) -> Result<(), KernelError> {
-        check_norm("layer_norm", self.x, self.weight, &[("y", self.y)])?;
         let check = Check("layer_norm");
-        if let Some(bias) = self.bias {
-            check.dtypes(bias.dtype() == self.weight.dtype(), &[self.x, self.weight, bias, self.y])?;
-            check.dims("bias", bias, self.weight.dims(), "[D]")?;
-            check.inner("bias", bias)?;
+        let LayerNorm { x, weight, bias, y, .. } = *self;
+        let views = [Some(x), weight, bias, Some(y)].into_iter().flatten();
+        let floats = views.clone().all(|view| is_compute_float(view.dtype()));
+        check.dtypes(x.dtype() == y.dtype() && floats, &views.collect::<Vec<_>>())?;
+        check.shape("x", x, x.rank() >= 1, "[.., D]")?;
+        check.dims("y", y, x.dims(), "those of x")?;
+        check.inner("x", x)?;
+        check.inner("y", y)?;
+        for (name, view) in [("weight", weight), ("bias", bias)] {
+            if let Some(view) = view {
+                check.dims(name, view, &x.dims()[x.rank() - 1..], "[D]")?;
+                check.inner(name, view)?;
+            }
         }
         Ok(())
     }
@@ -51,16 +58,14 @@ impl Kernel for LayerNorm<'_> {
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
         let rows = split.range(task, self.x.outer(1).count());
-        with_float!(self.x.dtype(), X => with_float!(self.weight.dtype(), W => {
-            isa.dispatch(Rows::<X, W>(self, rows, PhantomData));
-        }));
+        with_float!(self.x.dtype(), X => isa.dispatch(Rows::<X>(self, rows, PhantomData)));
         Ok(())
     }
 }
 
-struct Rows<'a, X, W>(&'a LayerNorm<'a>, Range<usize>, PhantomData<(X, W)>);
+struct Rows<'a, X>(&'a LayerNorm<'a>, Range<usize>, PhantomData<X>);
 
-impl<X: Element, W: Element> Body for Rows<'_, X, W> {
+impl<X: Element> Body for Rows<'_, X> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -70,13 +75,13 @@ impl<X: Element, W: Element> Body for Rows<'_, X, W> {
             let x = op.x.as_ptr::<X>().wrapping_add(x_rows.offset(row));
             let y = op.y.as_ptr::<X>().wrapping_add(y_rows.offset(row));
             // SAFETY: the rows lie within checked views.
-            unsafe { normalise_row::<S, X, W>(s, op, x, y) };
+            unsafe { normalise_row::<S, X>(s, op, x, y) };
         }
     }
 }
 
 #[inline(always)]
-unsafe fn normalise_row<S: Simd, X: Element, W: Element>(s: S, op: &LayerNorm<'_>, x: *const X, y: *mut X) {
+unsafe fn normalise_row<S: Simd, X: Element>(s: S, op: &LayerNorm<'_>, x: *const X, y: *mut X) {
     let len = op.x.last_dim();
     let mut sum = s.splat(0.0);
     let mut i = 0;
@@ -104,14 +109,22 @@ unsafe fn normalise_row<S: Simd, X: Element, W: Element>(s: S, op: &LayerNorm<'_
     let mut i = 0;
     while i < len {
         let n = (len - i).min(S::LANES);
-        let v = s.mul(s.sub(X::load_n(s, x.wrapping_add(i), n), mean), scale);
-        let mut v = s.mul(v, W::load_n(s, op.weight.as_ptr::<W>().wrapping_add(i), n));
+        let mut v = s.mul(s.sub(X::load_n(s, x.wrapping_add(i), n), mean), scale);
+        if let Some(weight) = op.weight {
+            v = s.mul(v, load(s, weight, i, n));
+        }
         if let Some(bias) = op.bias {
-            v = s.add(v, W::load_n(s, bias.as_ptr::<W>().wrapping_add(i), n));
+            v = s.add(v, load(s, bias, i, n));
         }
         X::store_n(s, y.wrapping_add(i), v, n);
         i += n;
     }
+}
+
+/// Elements `i..i + n` of a contiguous view of any float type.
+#[inline(always)]
+unsafe fn load<S: Simd>(s: S, view: &View, i: usize, n: usize) -> S::F {
+    with_float!(view.dtype(), E => E::load_n(s, view.as_ptr::<E>().wrapping_add(i), n))
 }
 
 #[cfg(test)]
@@ -127,7 +140,7 @@ mod tests {
                 let x = Tensor::gapped(xd, &[rows, len]).random(&mut random);
                 let weight = Tensor::zeros(wd, &[len]).random(&mut random);
                 let bias = Tensor::zeros(wd, &[len]).random(&mut random);
-                for with_bias in [false, true] {
+                for (with_weight, with_bias) in [(true, false), (true, true), (false, false)] {
                     let (w, b) = (weight.get(), bias.get());
                     let want: Vec<f64> = x
                         .get()
@@ -136,7 +149,8 @@ mod tests {
                             let mean = row.iter().sum::<f64>() / len as f64;
                             let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / len as f64;
                             let scale = 1.0 / (variance + 1e-5).sqrt();
-                            let value = |i: usize| (row[i] - mean) * scale * w[i];
+                            let weight = |i: usize| if with_weight { w[i] } else { 1.0 };
+                            let value = |i: usize| (row[i] - mean) * scale * weight(i);
                             let bias = |i: usize| if with_bias { b[i] } else { 0.0 };
                             (0..len).map(|i| value(i) + bias(i)).collect::<Vec<_>>()
                         })
@@ -145,7 +159,9 @@ mod tests {
                         let y = Tensor::zeros(xd, &[rows, len]);
                         let bias = bias.view();
                         let bias = with_bias.then_some(&bias);
-                        let (x, weight, y_view) = (&x.view(), &weight.view(), &y.view());
+                        let weight = weight.view();
+                        let weight = with_weight.then_some(&weight);
+                        let (x, y_view) = (&x.view(), &y.view());
                         run(isa, 2, &LayerNorm { x, weight, bias, eps: 1e-5, y: y_view });
                         y.assert_close(&want, 3.0, isa.name());
                     }

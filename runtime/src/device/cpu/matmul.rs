@@ -71,19 +71,9 @@ impl Matmul<'_> {
         }
     }
 
-    /// Strides of `w` along N and K.
-    fn w_strides(&self) -> (usize, usize) {
-        let strides = &self.w.strides()[self.w.rank() - 2..];
-        if self.transposed { (strides[0], strides[1]) } else { (strides[1], strides[0]) }
-    }
-
     /// Whether rows of `w` can be used where they lie.
     fn is_direct(&self) -> bool {
-        self.w_strides().1 == 1 || self.sizes().k <= 1
-    }
-
-    fn uses_pairs(&self, isa: Isa) -> bool {
-        isa == Isa::Avx512Bf16 && self.x.dtype() == DType::BF16 && self.w.dtype() == DType::BF16
+        w_strides(self.w, self.transposed).1 == 1 || self.sizes().k <= 1
     }
 }
 
@@ -122,17 +112,9 @@ impl Kernel for Matmul<'_> {
             return Split::default();
         }
         let row_bytes = (k * self.w.element_bytes()).max(1);
-        // Enough tasks to level the threads, in whole tiles, and each block of w within the cache.
-        let wanted = if threads == 1 { 1 } else { threads * 8 };
-        let round = |n: usize| n.next_multiple_of(TILE_COLUMNS);
-        let mut columns = round(n.div_ceil(wanted.div_ceil(batch)));
-        if m >= PANEL_ROWS || !self.is_direct() {
-            columns = columns.min(round((PANEL_BYTES / row_bytes).max(16)));
-        } else if threads > 1 {
-            // A product that reads w once: blocks that are worth handing out.
-            columns = columns.max(round(((32 << 10) / row_bytes).max(1)));
-        }
-        let columns = columns.min(round(n));
+        let wanted = wanted_tasks(threads);
+        let reused = m >= PANEL_ROWS || !self.is_direct();
+        let columns = block_columns(n, wanted.div_ceil(batch), row_bytes, reused, threads);
         let column_blocks = n.div_ceil(columns);
         let rows = m.div_ceil(wanted.div_ceil(column_blocks * batch)).next_multiple_of(12).max(96).min(m);
         Split { tasks: batch * column_blocks * m.div_ceil(rows), rows, columns, ..Split::default() }
@@ -140,37 +122,63 @@ impl Kernel for Matmul<'_> {
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, scratch: &mut Scratch) -> TaskResult {
         let sizes = self.sizes();
-        let job = Job::new(self, &sizes, split, task);
-        #[cfg(target_arch = "x86_64")]
-        if self.uses_pairs(isa) && isa.is_available() {
-            run_pairs(job, scratch);
-            return Ok(());
-        }
-        debug_assert!(!self.uses_pairs(isa), "the level's instructions are missing");
-        with_float!(self.w.dtype(), W => isa.dispatch(Wide::<W>(job, scratch, PhantomData)));
+        Job::new(self, &sizes, split, task).run(isa, scratch);
         Ok(())
     }
 }
 
-/// One task: a block of rows times a block of columns of one product.
-struct Job<'a> {
-    x: *const u8,
-    x_dtype: DType,
-    /// Offsets of the rows of `x` and of `y` in elements; the task's rows start at `row`.
-    x_rows: Outer,
-    y_rows: Outer,
-    row: usize,
-    rows: usize,
-    w: *const u8,
-    w_n: usize,
-    w_k: usize,
+/// Strides of `w` along N and K.
+pub(super) fn w_strides(w: &View, transposed: bool) -> (usize, usize) {
+    let strides = &w.strides()[w.rank() - 2..];
+    if transposed { (strides[0], strides[1]) } else { (strides[1], strides[0]) }
+}
+
+/// Tasks that level the threads.
+pub(super) fn wanted_tasks(threads: usize) -> usize {
+    if threads == 1 { 1 } else { threads * 8 }
+}
+
+/// Columns of a block: about as many blocks as wanted, in whole tiles, and each block of `w` within the cache if it is
+/// used again.
+pub(super) fn block_columns(
     n: usize,
-    k: usize,
+    wanted: usize,
+    row_bytes: usize,
+    reused: bool,
+    threads: usize,
+) -> usize {
+    let round = |n: usize| n.next_multiple_of(TILE_COLUMNS);
+    let mut columns = round(n.div_ceil(wanted));
+    if reused {
+        columns = columns.min(round((PANEL_BYTES / row_bytes).max(16)));
+    } else if threads > 1 {
+        // A product that reads w once: blocks that are worth handing out.
+        columns = columns.max(round(((32 << 10) / row_bytes).max(1)));
+    }
+    columns.min(round(n))
+}
+
+/// One task: a block of rows times a block of columns of one product.
+pub(super) struct Job<'a> {
+    pub x: *const u8,
+    pub x_dtype: DType,
+    /// Offsets of the rows of `x` and of `y` in elements; the task's rows start at `row`.
+    pub x_rows: Outer,
+    pub y_rows: Outer,
+    pub row: usize,
+    pub rows: usize,
+    pub w: *const u8,
+    pub w_dtype: DType,
+    /// Strides along N and K.
+    pub w_n: usize,
+    pub w_k: usize,
+    pub n: usize,
+    pub k: usize,
     /// First column, for the bias and the result.
-    column: usize,
-    bias: Option<&'a View>,
-    y: &'a View,
-    y_base: usize,
+    pub column: usize,
+    pub bias: Option<&'a View>,
+    pub y: &'a View,
+    pub y_base: usize,
 }
 
 impl<'a> Job<'a> {
@@ -180,7 +188,7 @@ impl<'a> Job<'a> {
         let column = task % column_blocks * split.columns;
         let row = task / column_blocks % row_blocks * split.rows;
         let product = task / column_blocks / row_blocks;
-        let (w_n, w_k) = op.w_strides();
+        let (w_n, w_k) = w_strides(op.w, op.transposed);
         let inner = if op.is_batched() { 2 } else { op.x.rank() };
         let rows_of = |view: &View| {
             let from = view.rank() - inner.min(view.rank());
@@ -195,6 +203,7 @@ impl<'a> Job<'a> {
             row,
             rows: split.rows.min(sizes.m - row),
             w: op.w.as_ptr::<u8>().wrapping_add((batch_of(op.w) + column * w_n) * op.w.element_bytes()),
+            w_dtype: op.w.dtype(),
             w_n,
             w_k,
             n: split.columns.min(sizes.n - column),
@@ -204,6 +213,22 @@ impl<'a> Job<'a> {
             y: op.y,
             y_base: batch_of(op.y),
         }
+    }
+}
+
+impl Job<'_> {
+    /// Computes the block.
+    ///
+    /// # Safety
+    /// All that it points to lies within views checked for this product, and nobody else touches the block.
+    pub(super) unsafe fn run(self, isa: Isa, scratch: &mut Scratch) {
+        let pairs = isa == Isa::Avx512Bf16 && self.x_dtype == DType::BF16 && self.w_dtype == DType::BF16;
+        #[cfg(target_arch = "x86_64")]
+        if pairs && isa.is_available() {
+            return run_pairs(self, scratch);
+        }
+        debug_assert!(!pairs, "the level's instructions are missing");
+        with_float!(self.w_dtype, W => isa.dispatch(Wide::<W>(self, scratch, PhantomData)));
     }
 }
 

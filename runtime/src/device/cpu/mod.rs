@@ -11,6 +11,7 @@
 
 mod attention;
 mod binary;
+mod cache_read;
 mod cache_write;
 mod cast;
 #[cfg(test)]
@@ -21,37 +22,50 @@ mod element;
 mod error;
 mod gather;
 mod grid;
+mod grouped_matmul;
+mod index_add;
+mod integers;
 mod isa;
 mod kernel;
 mod layer_norm;
 mod map;
 mod math;
 mod matmul;
+mod pick;
 mod pool;
 mod rms_norm;
 mod rope;
+mod row_scale;
 mod simd;
 mod softmax;
 pub mod table;
 #[cfg(test)]
 mod testing;
+mod topk;
 mod unary;
 mod view;
 
 pub use attention::Attention;
 pub use binary::{Binary, BinaryFunction};
+pub use cache_read::CacheRead;
 pub use cache_write::CacheWrite;
 pub use cast::Cast;
 pub use copy::Copy;
 pub use error::KernelError;
 pub use gather::Gather;
+pub use grouped_matmul::GroupedMatmul;
+pub use index_add::IndexAdd;
+pub use integers::{Argsort, Bincount, FloorDiv};
 pub use isa::Isa;
 pub use kernel::{Kernel, Split, launch};
 pub use layer_norm::LayerNorm;
 pub use matmul::Matmul;
+pub use pick::{KeepGroups, TakeAlong};
 pub use pool::{Pool, Scratch, Task, TaskResult};
 pub use rms_norm::{AddRmsNorm, RmsNorm};
 pub use rope::{Rope, RopeTable};
+pub use row_scale::{Renormalize, ScaleRows, Sum};
 pub use softmax::Softmax;
+pub use topk::Topk;
 pub use unary::{Unary, UnaryFunction};
 pub use view::{Dims, View};

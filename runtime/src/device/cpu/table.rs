@@ -7,8 +7,9 @@ use super::error::KernelError;
 use super::kernel::Kernel;
 use super::view::View;
 use super::{
-    AddRmsNorm, Attention, Binary, BinaryFunction, CacheWrite, Cast, Copy, Gather, Matmul, RmsNorm, Rope,
-    RopeTable, Unary, UnaryFunction,
+    AddRmsNorm, Argsort, Attention, Binary, BinaryFunction, Bincount, CacheRead, CacheWrite, Cast, Copy,
+    FloorDiv, Gather, GroupedMatmul, IndexAdd, KeepGroups, LayerNorm, Matmul, Renormalize, RmsNorm, Rope,
+    RopeTable, ScaleRows, Softmax, Sum, TakeAlong, Topk, Unary, UnaryFunction,
 };
 
 /// Binds an op to operands and results, each in the order that the op declares, and hands the kernel to `then`.
@@ -34,6 +35,7 @@ pub fn with_kernel<R>(
         (Op::AddRmsNorm(op), [x, r, weight], [y, h]) => {
             then(&AddRmsNorm { x, r, weight, eps: op.eps.0 as f32, y, h })
         }
+        (Op::Argsort(_), [keys], [y]) => then(&Argsort { keys, y }),
         (Op::Attention(op), [q, k_cache, v_cache, block_table, query_start, context_len], [y]) => {
             then(&Attention {
                 q,
@@ -48,6 +50,10 @@ pub fn with_kernel<R>(
                 y,
             })
         }
+        (Op::Bincount(_), [ids], [y]) => then(&Bincount { ids, y }),
+        (Op::CacheRead(_), [cache, block_table, context_len], [y]) => {
+            then(&CacheRead { cache, block_table, context_len, y })
+        }
         (Op::CacheWrite(_), [cache, rows, slot_mapping], [y]) => {
             if cache.as_ptr::<u8>() != y.as_ptr() || cache.strides() != y.strides() {
                 return Err(KernelError::NotInPlace { kernel, value: "cache" });
@@ -55,28 +61,58 @@ pub fn with_kernel<R>(
             then(&CacheWrite { cache, rows, slot_mapping })
         }
         (Op::Cast(_), [x], [y]) => then(&Cast { x, y }),
+        (Op::Clamp(op), [x], [y]) => {
+            let function = UnaryFunction::Clamp(op.least.0 as f32, op.greatest.0 as f32);
+            then(&Unary { function, x, y })
+        }
         (Op::Concat(op), _, [y]) => {
             let axis = axis(op.axis, y).ok_or_else(|| misfit("axis"))?;
             then(&Copy::concat(operands, axis, y).ok_or_else(|| misfit("axis"))?)
         }
+        (Op::FloorDiv(op), [x], [y]) => then(&FloorDiv { x, by: op.by, y }),
         (Op::Gather(_), [table, indices], [y]) => then(&Gather { table, indices, y }),
+        (Op::Gelu(op), [x], [y]) => {
+            let function = if op.tanh { UnaryFunction::GeluTanh } else { UnaryFunction::Gelu };
+            then(&Unary { function, x, y })
+        }
+        (Op::GroupedMatmul(op), [x, w, group_sizes], [y]) => {
+            then(&GroupedMatmul { x, w, group_sizes, transposed: op.trans_b, y })
+        }
+        (Op::IndexAdd(_), [x, index], [y]) => then(&IndexAdd { x, index, y }),
+        (Op::KeepGroups(op), [x, groups], [y]) => then(&KeepGroups { x, groups, fill: op.fill.0 as f32, y }),
+        (Op::LayerNorm(op), [x, rest @ ..], [y]) if rest.len() <= 2 => {
+            then(&LayerNorm { x, weight: rest.first(), bias: rest.get(1), eps: op.eps.0 as f32, y })
+        }
         (Op::Matmul(op), [x, w], [y]) => then(&Matmul { x, w, bias: None, transposed: op.trans_b, y }),
         (Op::Matmul(op), [x, w, bias], [y]) => {
             then(&Matmul { x, w, bias: Some(bias), transposed: op.trans_b, y })
         }
         (Op::Mul(_), [a, b], [y]) => then(&Binary { function: BinaryFunction::Mul, a, b, y }),
+        (Op::Relu(_), [x], [y]) => then(&Unary { function: UnaryFunction::Relu, x, y }),
+        (Op::Renormalize(op), [x], [y]) => then(&Renormalize { x, eps: op.eps.0 as f32, y }),
         (Op::Reshape(_), [x], [y]) => then(&Copy::reshape(x, y).ok_or_else(|| misfit("shape"))?),
         (Op::RmsNorm(op), [x, weight], [y]) => then(&RmsNorm { x, weight, eps: op.eps.0 as f32, y }),
         (Op::Rope(op), [x, cos, sin], [y]) => then(&Rope { x, cos, sin, interleaved: op.interleaved, y }),
         (Op::RopeTable(op), [positions, frequencies], [cos, sin]) => {
             then(&RopeTable { positions, frequencies, scale: op.scale.0 as f32, cos, sin })
         }
+        (Op::Scale(op), [x], [y]) => then(&Unary { function: UnaryFunction::Scale(op.by.0 as f32), x, y }),
+        (Op::ScaleRows(_), [x, factor], [y]) => then(&ScaleRows { x, factor, y }),
+        (Op::Shift(op), [x], [y]) => then(&Unary { function: UnaryFunction::Shift(op.by.0 as f32), x, y }),
+        (Op::Sigmoid(_), [x], [y]) => then(&Unary { function: UnaryFunction::Sigmoid, x, y }),
         (Op::Silu(_), [x], [y]) => then(&Unary { function: UnaryFunction::Silu, x, y }),
+        (Op::SoftCap(op), [x], [y]) => {
+            then(&Unary { function: UnaryFunction::SoftCap(op.cap.0 as f32), x, y })
+        }
+        (Op::Softmax(_), [x], [y]) => then(&Softmax { x, y }),
         (Op::Split(op), [x], _) => {
             let axis = axis(op.axis, x).ok_or_else(|| misfit("axis"))?;
             then(&Copy::split(x, axis, results).ok_or_else(|| misfit("sizes"))?)
         }
+        (Op::Sum(_), [x], [y]) => then(&Sum { x, y }),
         (Op::Swiglu(_), [a, b], [y]) => then(&Binary { function: BinaryFunction::Swiglu, a, b, y }),
+        (Op::TakeAlong(_), [x, indices], [y]) => then(&TakeAlong { x, indices, y }),
+        (Op::Topk(_), [x], [values, indices]) => then(&Topk { x, values, indices }),
         (Op::Transpose(op), [x], [y]) => {
             let order = op.permutation.iter().map(|axis| *axis as usize);
             then(&Copy::transpose(x, order, y).ok_or_else(|| misfit("permutation"))?)

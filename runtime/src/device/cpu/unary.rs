@@ -12,7 +12,7 @@ use super::simd::Simd;
 use super::view::View;
 
 /// A function of one value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UnaryFunction {
     /// `-x`
     Neg,
@@ -34,11 +34,19 @@ pub enum UnaryFunction {
     Gelu,
     /// `x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`
     GeluTanh,
+    /// `x * by`
+    Scale(f32),
+    /// `x + by`
+    Shift(f32),
+    /// `cap * tanh(x / cap)`
+    SoftCap(f32),
+    /// `min(max(x, least), greatest)`; NaN stays NaN.
+    Clamp(f32, f32),
 }
 
 impl UnaryFunction {
     /// All functions.
-    pub const ALL: [UnaryFunction; 10] = [
+    pub const ALL: [UnaryFunction; 14] = [
         UnaryFunction::Neg,
         UnaryFunction::Abs,
         UnaryFunction::Exp,
@@ -49,6 +57,10 @@ impl UnaryFunction {
         UnaryFunction::Tanh,
         UnaryFunction::Gelu,
         UnaryFunction::GeluTanh,
+        UnaryFunction::Scale(-1.5),
+        UnaryFunction::Shift(0.75),
+        UnaryFunction::SoftCap(0.5),
+        UnaryFunction::Clamp(-0.25, 0.5),
     ];
 }
 
@@ -66,6 +78,10 @@ impl Function<1> for UnaryFunction {
             UnaryFunction::Tanh => math::tanh(s, x),
             UnaryFunction::Gelu => math::gelu_erf(s, x),
             UnaryFunction::GeluTanh => math::gelu_tanh(s, x),
+            UnaryFunction::Scale(by) => s.mul(x, s.splat(*by)),
+            UnaryFunction::Shift(by) => s.add(x, s.splat(*by)),
+            UnaryFunction::SoftCap(cap) => s.mul(math::tanh(s, s.div(x, s.splat(*cap))), s.splat(*cap)),
+            UnaryFunction::Clamp(least, greatest) => s.min(s.splat(*greatest), s.max(s.splat(*least), x)),
         }
     }
 }
@@ -127,6 +143,10 @@ mod tests {
                 }
                 x / 2.0 * (1.0 + erf * std::f64::consts::FRAC_2_SQRT_PI)
             }
+            UnaryFunction::Scale(by) => x * f64::from(by),
+            UnaryFunction::Shift(by) => x + f64::from(by),
+            UnaryFunction::SoftCap(cap) => f64::from(cap) * (x / f64::from(cap)).tanh(),
+            UnaryFunction::Clamp(least, greatest) => x.clamp(f64::from(least), f64::from(greatest)),
             UnaryFunction::GeluTanh => {
                 x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
             }
