@@ -210,6 +210,7 @@ impl Scene {
             block_table: &self.block_table.view(),
             query_start: &self.query_start.view(),
             context_len: &self.context_len.view(),
+            sinks: None,
             scale: 0.1,
             window: None,
             soft_cap: None,

@@ -29,7 +29,7 @@ pub const KERNELS: &[KernelDecl] = &[
     KernelDecl {
         name: "attention",
         op: OpKind::Attention,
-        operands: &[ROWS, PACKED, PACKED, I32_PACKED, I32_PACKED, I32_PACKED],
+        operands: &[ROWS, PACKED, PACKED, I32_PACKED, I32_PACKED, I32_PACKED, PACKED],
     },
     KernelDecl { name: "bincount", op: OpKind::Bincount, operands: &[I32_PACKED] },
     KernelDecl { name: "cache_read", op: OpKind::CacheRead, operands: &[PACKED, I32_PACKED, I32_PACKED] },

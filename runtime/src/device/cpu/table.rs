@@ -36,20 +36,23 @@ pub fn with_kernel<R>(
             then(&AddRmsNorm { x, r, weight, eps: op.eps.0 as f32, y, h })
         }
         (Op::Argsort(_), [keys], [y]) => then(&Argsort { keys, y }),
-        (Op::Attention(op), [q, k_cache, v_cache, block_table, query_start, context_len], [y]) => {
-            then(&Attention {
-                q,
-                k_cache,
-                v_cache,
-                block_table,
-                query_start,
-                context_len,
-                scale: op.scale.0 as f32,
-                window: op.window.map(|window| window as usize),
-                soft_cap: op.soft_cap.map(|cap| cap.0 as f32),
-                y,
-            })
-        }
+        (
+            Op::Attention(op),
+            [q, k_cache, v_cache, block_table, query_start, context_len, sinks @ ..],
+            [y],
+        ) if sinks.len() <= 1 => then(&Attention {
+            q,
+            k_cache,
+            v_cache,
+            block_table,
+            query_start,
+            context_len,
+            sinks: sinks.first(),
+            scale: op.scale.0 as f32,
+            window: op.window.map(|window| window as usize),
+            soft_cap: op.soft_cap.map(|cap| cap.0 as f32),
+            y,
+        }),
         (Op::Bincount(_), [ids], [y]) => then(&Bincount { ids, y }),
         (Op::CacheRead(_), [cache, block_table, context_len], [y]) => {
             then(&CacheRead { cache, block_table, context_len, y })

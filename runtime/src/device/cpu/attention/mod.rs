@@ -25,6 +25,7 @@ use super::view::View;
 /// | `block_table` | [B, M]            | i32; rows contiguous; only pages in sight are read |
 /// | `query_start` | [B+1]             | i32; gapless                                    |
 /// | `context_len` | `[B]`               | i32; gapless                                    |
+/// | `sinks`       | `[N]`, optional     | f32, bf16, f16; contiguous                      |
 /// | -> `y`        | [T, N, Dv]        | as `q`; Dv contiguous                           |
 ///
 /// Query t of sequence b stands at `context_len[b] - query_start[b + 1] + t`; it sees keys up to there, at
@@ -52,6 +53,8 @@ pub struct Attention<'a> {
     pub query_start: &'a View,
     /// Tokens of each sequence, the new included.
     pub context_len: &'a View,
+    /// A score of each head that takes part in the softmax and has no value.
+    pub sinks: Option<&'a View>,
     /// Factor of the scores.
     pub scale: f32,
     /// How many keys a query sees at most, itself included.
@@ -153,7 +156,7 @@ struct Piece {
 impl Kernel for Attention<'_> {
     fn check(&self) -> Result<(), KernelError> {
         let check = Check("attention");
-        let Attention { q, k_cache, v_cache, block_table, query_start, context_len, y, .. } = *self;
+        let Attention { q, k_cache, v_cache, block_table, query_start, context_len, sinks, y, .. } = *self;
         let indices = [block_table, query_start, context_len].iter().all(|view| view.dtype() == DType::I32);
         let values = q.dtype() == y.dtype() && k_cache.dtype() == v_cache.dtype();
         let floats = is_compute_float(q.dtype()) && is_compute_float(k_cache.dtype());
@@ -179,6 +182,11 @@ impl Kernel for Attention<'_> {
         check.dims("query_start", query_start, &[sequences + 1], "[B+1]")?;
         let fits = block_table.rank() == 2 && block_table.dims()[0] == sequences;
         check.shape("block_table", block_table, fits, "[B, M]")?;
+        if let Some(sinks) = sinks {
+            check.dtypes(is_compute_float(sinks.dtype()), &[q, sinks, y])?;
+            check.dims("sinks", sinks, &q.dims()[1..2], "[N]")?;
+            check.inner("sinks", sinks)?;
+        }
         check.gapless("query_start", query_start)?;
         check.gapless("context_len", context_len)?;
         [("q", q), ("k_cache", k_cache), ("v_cache", v_cache), ("block_table", block_table), ("y", y)]

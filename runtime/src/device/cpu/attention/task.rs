@@ -78,6 +78,7 @@ impl Task<'_> {
             self.load_queries(s, &areas);
         }
         areas.clear(areas.total);
+        self.start_with_sinks(&areas);
         for span in spans {
             // One call of what is inlined here, whatever the role: it is long.
             let made = match self.role {
@@ -103,6 +104,20 @@ impl Task<'_> {
             self.store(s, &areas);
         }
         Ok(())
+    }
+
+    /// The sinks' scores are there before those of keys, with no value.
+    #[inline(always)]
+    unsafe fn start_with_sinks(&self, areas: &Areas) {
+        let Some(sinks) = self.op.sinks else { return };
+        let group = self.op.group();
+        for row in 0..areas.rows {
+            let head = self.head * group + row % group;
+            let sink = with_float!(sinks.dtype(), E => E::get(sinks.as_ptr::<E>().wrapping_add(head)));
+            if sink > f32::NEG_INFINITY {
+                *areas.total.state.wrapping_add(row) = [sink, 1.0, 0.0];
+            }
+        }
     }
 
     fn areas(&mut self) -> Areas {
