@@ -61,7 +61,7 @@ impl Kernel for GroupedMatmul<'_> {
         let row_bytes = (k * self.w.element_bytes()).max(1);
         // Tasks cut columns, not groups, whose sizes nobody knows before.
         let columns = block_columns(n, wanted_tasks(threads), row_bytes, true, threads);
-        Split { tasks: n.div_ceil(columns), rows: self.x.dims()[0], columns }
+        Split { tasks: n.div_ceil(columns), rows: self.x.dims()[0], columns, ..Split::default() }
     }
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, scratch: &mut Scratch) -> TaskResult {
