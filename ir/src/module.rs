@@ -54,7 +54,7 @@ pub struct CacheGroup {
 pub enum CacheKind {
     /// All, keys and values.
     Full,
-    /// The last so many.
+    /// The last so many: a token's own and those before it that it sees.
     Window(u32),
     /// All, as latents from which keys and values are made.
     Latent,
@@ -75,6 +75,25 @@ impl CacheGroup {
     /// The tensor of this name.
     pub fn tensor(&self, name: &str) -> Option<&CacheTensor> {
         self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    /// How many tokens it keeps of a sequence, if not all.
+    pub fn window(&self) -> Option<u32> {
+        match self.kind {
+            CacheKind::Window(window) => Some(window),
+            CacheKind::Full | CacheKind::Latent => None,
+        }
+    }
+
+    /// Most pages that one sequence holds in a step of `new` tokens, up to `len` tokens with them: those that the new
+    /// tokens and what the first of them sees lie in.
+    pub fn most_pages(&self, len: u64, new: u64) -> u64 {
+        let block = u64::from(self.block_size.max(1));
+        let all = len.div_ceil(block);
+        let Some(window) = self.window() else { return all };
+        // So many tokens in a row, wherever they begin.
+        let span = u64::from(window.max(1)) - 1 + new.min(len);
+        all.min(span.saturating_sub(1).div_ceil(block) + 1)
     }
 
     /// The symbol that counts its pages.
@@ -147,6 +166,39 @@ impl Module {
                 last.layers.end = layers.end;
             }
             _ => self.program.push(Call { function, layers }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_a_sequence_cover_what_a_step_sees() {
+        let cases: [(u32, u32, u64, u64); 7] = [
+            (4, 1, 40, 1),
+            (4, 5, 40, 1),
+            (4, 6, 40, 3),
+            (1, 3, 9, 2),
+            (16, 7, 9, 9),
+            (3, 100, 20, 4),
+            (5, 8, 33, 40),
+        ];
+        for (block_size, window, len, new) in cases {
+            let group =
+                |kind| CacheGroup { name: "g".into(), kind, block_size, tensors: vec![], layers: vec![] };
+            let block = u64::from(block_size);
+            // Every step of up to `new` tokens of every sequence up to `len`.
+            let steps = (0..len)
+                .flat_map(|first| (1..=new.min(len - first)).map(move |count| (first, first + count)));
+            let most = steps.map(|(first, end): (u64, u64)| {
+                let oldest = (first + 1).saturating_sub(u64::from(window));
+                end.div_ceil(block) - oldest / block
+            });
+            let window = group(CacheKind::Window(window));
+            assert_eq!(window.most_pages(len, new), most.max().unwrap(), "{window:?}, {len}, {new}");
+            assert_eq!(group(CacheKind::Full).most_pages(len, new), len.div_ceil(block));
         }
     }
 }

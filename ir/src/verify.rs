@@ -1,13 +1,15 @@
 //! The verifier: what must hold for every module, whoever made it.
 
+mod caches;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::graph::{Graph, Leaf, Node, NodeId, NodeKind, Sink, Value};
-use crate::module::{CacheGroup, CacheKind, Module};
+use crate::module::Module;
 use crate::ops::{Effect, TypeError};
-use crate::tensor_type::MAX_RANK;
-use crate::{Dim, Symbol, TensorType};
+use crate::stored::{MAX_MEMBERS, Stored};
+use crate::{Dim, Template, TensorType};
 
 /// A broken rule, with its place.
 ///
@@ -65,6 +67,17 @@ pub enum Problem {
     /// No such cache tensor.
     #[error("there is no cache tensor `{0}`")]
     Cache(String),
+    /// Something that reads or writes a cache in a way that its group has no state for.
+    #[error("cache `{group}` {reason}")]
+    CacheUse {
+        /// The group.
+        group: String,
+        /// What is wrong with the use.
+        reason: String,
+    },
+    /// A weight whose name says that it is a stack, and whose type does not.
+    #[error("`{0}` names a stack, whose axis 0 must be a constant count of tensors, 1 to {MAX_MEMBERS}")]
+    Stack(Template),
     /// A leaf or sink whose type is not that of what it stands for.
     #[error("`{name}` is {expected}, not {found}")]
     Boundary {
@@ -116,7 +129,7 @@ impl<'a> Checker<'a> {
         for group in &self.module.caches {
             let fault = match names.insert(&group.name) {
                 false => Some("is declared twice"),
-                true => group_fault(group),
+                true => caches::group_fault(group),
             };
             if let Some(reason) = fault {
                 let problem = Problem::Group { group: group.name.clone(), reason };
@@ -147,6 +160,9 @@ impl<'a> Checker<'a> {
             }
         }
         self.sinks(graph);
+        for (value, problem) in caches::bad_uses(self.module, graph) {
+            self.report(graph, graph.value_name(value), problem);
+        }
     }
 
     fn dims(&mut self, graph: &Graph, name: &str, ty: &TensorType) {
@@ -177,7 +193,13 @@ impl<'a> Checker<'a> {
                 }
                 (what, expected)
             }
-            Leaf::State(_) | Leaf::Weight(_) => return,
+            Leaf::Weight(template) => {
+                if Stored::new(template, found).is_none() {
+                    self.report(graph, name, Problem::Stack(template.clone()));
+                }
+                return;
+            }
+            Leaf::State(_) => return,
         };
         if let Some(expected) = expected.filter(|expected| expected != found) {
             let (expected, found) = (expected.to_string(), found.to_string());
@@ -338,27 +360,6 @@ fn memory(graph: &Graph) -> Vec<NodeId> {
 
 fn is_view(node: &Node) -> bool {
     node.op().is_some_and(|op| op.kind().is_view()) && !node.operands.is_empty()
-}
-
-/// Why there can be no such group.
-fn group_fault(group: &CacheGroup) -> Option<&'static str> {
-    let mut names = HashSet::new();
-    let ordered = group.layers.windows(2).all(|pair| pair[0].end <= pair[1].start);
-    if !Symbol::is_name(&group.name) {
-        Some("has a name that is no symbol's")
-    } else if group.block_size == 0 {
-        Some("has pages of 0 tokens")
-    } else if group.kind == CacheKind::Window(0) {
-        Some("has a window of 0 tokens")
-    } else if !ordered || group.layers.iter().any(|range| range.is_empty()) {
-        Some("has layers that are not ascending and disjoint")
-    } else if group.tensors.iter().any(|tensor| tensor.row.len() + 2 > MAX_RANK) {
-        Some("has a tensor of too many axes")
-    } else if !group.tensors.iter().all(|tensor| names.insert(&tensor.name)) {
-        Some("has two tensors of one name")
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! How many of each thing a plan may hold, so that what is done with it takes bounded time and memory.
 
-use super::Plan;
 use super::validate::{PlanError, check};
+use super::{Plan, Recipe};
 
 /// Most of each thing; far above any real plan. Lists that are looked through for each other's entries are short.
 const MAX_SYMBOLS: usize = 1024;
@@ -14,6 +14,8 @@ const MAX_VARIANTS: usize = 64;
 const MAX_TAPS: usize = 256;
 /// Most launches, weights, caches and taps of the functions of all calls together: each is kept for each call.
 const MAX_STEPS: u64 = 1 << 19;
+/// Most ops and stored tensors of all recipes at all layers together.
+const MAX_RECIPE_WORK: u64 = 1 << 20;
 
 /// Counts everything.
 ///
@@ -54,6 +56,14 @@ pub fn check_bounds(plan: &Plan) -> Result<(), PlanError> {
                 check(steps <= MAX_STEPS, field, || "a step would have too many launches".into())?;
             }
         }
+    }
+    // Bounded by the steps.
+    let mut work = 0u64;
+    for (index, _) in plan.weight_instances() {
+        let recipe = plan.weights.recipes.get(index as usize);
+        work = work.saturating_add(recipe.map_or(0, Recipe::work));
+        let field = || format!("weights.recipes[{index}]");
+        check(work <= MAX_RECIPE_WORK, field, || "loading would take too many tensors and ops".into())?;
     }
     Ok(())
 }

@@ -357,15 +357,32 @@ impl WeightParam {
 }
 
 impl Recipe {
-    /// The checkpoint's tensor if the device tensor is that, unchanged.
+    /// The checkpoint's tensor if the device tensor is that, unchanged; a stack is made of several.
     pub fn identity(&self) -> Option<&Template> {
         match (self.body.sinks(), self.body.len()) {
             ([(_, value)], 1) => match &self.body.node(value.node).kind {
-                crate::NodeKind::Leaf(crate::Leaf::Weight(template)) => Some(template),
+                crate::NodeKind::Leaf(crate::Leaf::Weight(template)) if !template.is_stacked() => {
+                    Some(template)
+                }
                 _ => None,
             },
             _ => None,
         }
+    }
+
+    /// What it reads of the checkpoint; of each leaf of its body, that is a weight as validation asks, its tensors.
+    pub fn sources(&self) -> impl Iterator<Item = (crate::Value, crate::Stored<'_>)> {
+        self.body.leaves().filter_map(|(value, leaf)| match leaf {
+            crate::Leaf::Weight(template) => {
+                Some((value, crate::Stored::new(template, self.body.ty(value))?))
+            }
+            crate::Leaf::Input(_) | crate::Leaf::State(_) | crate::Leaf::Cache(_) => None,
+        })
+    }
+
+    /// Ops that are run and tensors that are read to make the device tensor of one layer.
+    pub fn work(&self) -> u64 {
+        self.sources().fold(self.body.len() as u64, |sum, (_, stored)| sum + u64::from(stored.count()))
     }
 
     /// The type of the device tensor.

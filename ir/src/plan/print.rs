@@ -32,14 +32,12 @@ fn write_plan(out: &mut String, plan: &Plan) -> fmt::Result {
         let ty = recipe.ty().map_or(String::new(), |ty| ty.to_string());
         write!(out, "  w{index} {} : {ty}", recipe.name)?;
         if recipe.identity().is_none() {
-            let ops: Vec<&str> = recipe
-                .body
-                .nodes()
-                .filter_map(|(_, node)| match &node.kind {
-                    NodeKind::Op(op) => Some(op.kind().name()),
-                    NodeKind::Leaf(_) => None,
-                })
-                .collect();
+            let stack = recipe.sources().any(|(_, stored)| stored.is_stack()).then_some("stack");
+            let ops = recipe.body.nodes().filter_map(|(_, node)| match &node.kind {
+                NodeKind::Op(op) => Some(op.kind().name()),
+                NodeKind::Leaf(_) => None,
+            });
+            let ops: Vec<&str> = stack.into_iter().chain(ops).collect();
             let sources: Vec<&str> = recipe
                 .body
                 .leaves()

@@ -6,9 +6,10 @@ use super::bounds::check_bounds;
 use super::{Condition, Function, Launch, Listing, Operand, Place, Plan, Recipe, Variant, WeightParam};
 use crate::graph::{CacheRef, Leaf, Sink};
 use crate::kernels;
+use crate::module::CacheKind;
 use crate::ops::{Effect, TypeError};
 use crate::view::ViewLayout;
-use crate::{DType, Dim, SymbolTable, TensorType, step};
+use crate::{DType, Dim, Stored, SymbolTable, TensorType, step};
 
 /// Most axes of a view; far above any real plan.
 const MAX_AXES: usize = 8;
@@ -102,6 +103,7 @@ impl Validator<'_> {
             let field = || format!("caches.{}", cache.name);
             check(names.insert(&cache.name), field, || "is declared twice".into())?;
             check(cache.block_size > 0, field, || "block_size is 0".into())?;
+            check(cache.kind != CacheKind::Window(0), field, || "keeps a window of no token".into())?;
             let ascending = cache.layers.windows(2).all(|pair| pair[0].end <= pair[1].start);
             let forward = cache.layers.iter().all(|range| range.start <= range.end);
             check(ascending && forward, field, || "layers are not ascending".into())?;
@@ -150,6 +152,11 @@ impl Validator<'_> {
             let constant =
                 body.ty(value).shape.iter().all(|dim| dim.as_const().is_some_and(|size| size >= 0));
             check(constant, || field.into(), || format!("`{template}` has no constant shape"))?;
+            check(
+                Stored::new(template, body.ty(value)).is_some(),
+                || field.into(),
+                || format!("`{template}` is a stack of no or too many tensors"),
+            )?;
         }
         for (_, node) in body.nodes() {
             let pure = node.op().is_none_or(|op| op.kind().effect() == Effect::Pure);

@@ -297,3 +297,40 @@ fn symbols_without_sense_do_no_harm() {
     module.functions.push(graph);
     verify(&module);
 }
+
+#[test]
+fn stacks_have_a_countable_axis() {
+    let stack = |ty: &str| {
+        problems(&module(&format!(
+            "func @f {{\nweight \"l.{{i}}.{{e}}.\" %w: {ty}\noutput y = %w\n}}\nprogram {{ @f [0] }}"
+        )))
+    };
+    assert_eq!(stack("f32[3, 4, 8]"), [""; 0]);
+    for bad in ["f32[T, 4]", "f32[0, 4]", "f32[65537]", "f32[]"] {
+        let expected = "@f, %w: `l.{i}.{e}.w` names a stack, whose axis 0 must be a constant count of tensors, 1 to 65536";
+        assert_eq!(stack(bad), [expected], "{bad}");
+    }
+}
+
+#[test]
+fn caches_are_reached_through_their_own_tables() {
+    for (own, place) in [("slot_mapping", "k"), ("block_table", "y")] {
+        let mut module = module(&SOUND.replace(&format!("input {own}.full"), &format!("input {own}.other")));
+        let first = problems(&module);
+        assert_eq!(first[0], format!("@layer, %{place}: cache `full` is reached through `{own}.other`"));
+        module.caches.clear();
+        assert!(!problems(&module).is_empty());
+    }
+}
+
+#[test]
+fn readers_see_no_more_than_a_window_keeps() {
+    let windowed = |attrs: &str| {
+        let head = HEAD.replace("full full", "full window 5");
+        let body = SOUND.replace("{scale=1.0}", &format!("{{scale=1.0{attrs}}}"));
+        problems(&parse_module(&format!("{head}{body}")).unwrap())
+    };
+    assert_eq!(windowed(", window=5"), [""; 0]);
+    assert_eq!(windowed(", window=6"), ["@layer, %y: cache `full` keeps 5 tokens, and its reader sees 6"]);
+    assert_eq!(windowed(""), ["@layer, %y: cache `full` keeps 5 tokens, and its reader sees all"]);
+}

@@ -52,7 +52,7 @@ fn random_leaf(random: &mut Sampler, graph: &mut Graph, ty: TensorType) -> Value
     let names = ["leaf", "full.k", "full.k.k", "input_layernorm.weight", "hidden/states-0", "7b"];
     let name = *random.pick(&names).unwrap();
     let own = *random.pick(&[name, name, "hidden/states-0", "full.v"]).unwrap();
-    let prefixes = ["", "model.layers.{i}.", "{i+2}.", "x", "a \"b\" \\ \n\u{7f}é.{i-1}."];
+    let prefixes = ["", "model.layers.{i}.", "{i+2}.", "experts.{e}.", "x", "a \"b\" \\ \n\u{7f}é.{i-1}."];
     let leaf = match random.below(4) {
         0 => Leaf::Input(own.into()),
         1 => Leaf::State(own.into()),
