@@ -45,7 +45,7 @@ mod topk;
 mod unary;
 mod view;
 
-pub use attention::Attention;
+pub use attention::{Attention, LatentAttention, RaggedAttention};
 pub use binary::{Binary, BinaryFunction};
 pub use cache_read::CacheRead;
 pub use cache_write::CacheWrite;

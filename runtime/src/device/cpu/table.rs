@@ -8,8 +8,9 @@ use super::kernel::Kernel;
 use super::view::View;
 use super::{
     AddRmsNorm, Argsort, Attention, Binary, BinaryFunction, Bincount, CacheRead, CacheWrite, Cast, Copy,
-    FloorDiv, Gather, GroupedMatmul, IndexAdd, KeepGroups, LayerNorm, Matmul, Renormalize, RmsNorm, Rope,
-    RopeTable, ScaleRows, Softmax, Sum, TakeAlong, Topk, Unary, UnaryFunction,
+    FloorDiv, Gather, GroupedMatmul, IndexAdd, KeepGroups, LatentAttention, LayerNorm, Matmul,
+    RaggedAttention, Renormalize, RmsNorm, Rope, RopeTable, ScaleRows, Softmax, Sum, TakeAlong, Topk, Unary,
+    UnaryFunction,
 };
 
 /// Binds an op to operands and results, each in the order that the op declares, and hands the kernel to `then`.
@@ -83,6 +84,21 @@ pub fn with_kernel<R>(
         }
         (Op::IndexAdd(_), [x, index], [y]) => then(&IndexAdd { x, index, y }),
         (Op::KeepGroups(op), [x, groups], [y]) => then(&KeepGroups { x, groups, fill: op.fill.0 as f32, y }),
+        (
+            Op::LatentAttention(op),
+            [q, q_rope, latent_cache, rope_cache, block_table, query_start, context_len],
+            [y],
+        ) => then(&LatentAttention {
+            q,
+            q_rope,
+            latent_cache,
+            rope_cache,
+            block_table,
+            query_start,
+            context_len,
+            scale: op.scale.0 as f32,
+            y,
+        }),
         (Op::LayerNorm(op), [x, rest @ ..], [y]) if rest.len() <= 2 => {
             then(&LayerNorm { x, weight: rest.first(), bias: rest.get(1), eps: op.eps.0 as f32, y })
         }
@@ -91,6 +107,10 @@ pub fn with_kernel<R>(
             then(&Matmul { x, w, bias: Some(bias), transposed: op.trans_b, y })
         }
         (Op::Mul(_), [a, b], [y]) => then(&Binary { function: BinaryFunction::Mul, a, b, y }),
+        (Op::RaggedAttention(op), [q, q_rope, k, k_rope, v, query_start, context_len], [y]) => {
+            let scale = op.scale.0 as f32;
+            then(&RaggedAttention { q, q_rope, k, k_rope, v, query_start, context_len, scale, y })
+        }
         (Op::Relu(_), [x], [y]) => then(&Unary { function: UnaryFunction::Relu, x, y }),
         (Op::Renormalize(op), [x], [y]) => then(&Renormalize { x, eps: op.eps.0 as f32, y }),
         (Op::Reshape(_), [x], [y]) => then(&Copy::reshape(x, y).ok_or_else(|| misfit("shape"))?),

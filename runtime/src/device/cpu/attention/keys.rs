@@ -1,4 +1,4 @@
-//! Keys and values of a tile: where they lie in the pages, or gathered from there.
+//! Where keys and values lie, and those of a tile: in their place, or gathered from there.
 
 use std::ops::Range;
 
@@ -7,13 +7,113 @@ use super::super::element::{Element, convert_row, with_float};
 use super::super::error::KernelError;
 use super::super::simd::Simd;
 use super::super::view::View;
-use super::Attention;
+use super::sums::stride;
 
 /// Keys of a tile; a multiple of every vector length.
 pub(super) const TILE_KEYS: usize = 64;
 /// How many keys ahead their memory is asked for: rows of one head lie far apart, which the machine does not
 /// foresee.
 const KEYS_AHEAD: usize = 16;
+
+/// The keys and values of a step.
+pub(super) struct Keys<'a> {
+    /// How many heads they have.
+    pub(super) heads: usize,
+    pub(super) k: Rows<'a>,
+    /// A second part of keys, multiplied with that of queries.
+    pub(super) k_rope: Option<Rows<'a>>,
+    /// Without them, the first parts of keys are the values.
+    pub(super) v: Option<Rows<'a>>,
+    pub(super) order: Order<'a>,
+}
+
+/// In which order the tokens of sequences lie.
+#[derive(Clone, Copy)]
+pub(super) enum Order<'a> {
+    /// By pages; this is the block table.
+    Paged(&'a View),
+    /// One sequence after the other.
+    Packed,
+}
+
+/// One row for each token, or for each token and head.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) view: &'a View,
+    /// Elements between pages, between tokens and between heads.
+    strides: [usize; 3],
+}
+
+impl<'a> Rows<'a> {
+    /// Of [P, block, K, D] or [P, block, D].
+    pub(super) fn paged(view: &'a View) -> Rows<'a> {
+        let head = if view.rank() == 4 { view.strides()[2] } else { 0 };
+        Rows { view, strides: [view.strides()[0], view.strides()[1], head] }
+    }
+
+    /// Of [C, K, D] or [C, D].
+    pub(super) fn packed(view: &'a View) -> Rows<'a> {
+        let head = if view.rank() == 3 { view.strides()[1] } else { 0 };
+        Rows { view, strides: [0, view.strides()[0], head] }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.view.last_dim()
+    }
+
+    #[inline(always)]
+    fn at<E>(&self, [page, row]: [usize; 2], head: usize) -> *const E {
+        let at = page * self.strides[0] + row * self.strides[1] + head * self.strides[2];
+        self.view.as_ptr::<u8>().wrapping_add(at * self.view.element_bytes()).cast::<E>().cast_const()
+    }
+
+    fn prefetch(&self, slot: [usize; 2], head: usize) {
+        prefetch_row(self.at::<u8>(slot, head), self.width() * self.view.element_bytes());
+    }
+}
+
+impl Keys<'_> {
+    /// Most keys that a sequence has.
+    pub(super) fn room(&self) -> usize {
+        match self.order {
+            Order::Paged(block_table) => block_table.dims()[1].saturating_mul(self.k.view.dims()[1]),
+            Order::Packed => self.k.view.dims()[0],
+        }
+    }
+
+    /// The rows whose elements the products take.
+    pub(super) fn values(&self) -> Rows<'_> {
+        self.v.unwrap_or(self.k)
+    }
+
+    /// Elements of a whole key, its second part from a cache line on.
+    pub(super) fn width(&self) -> usize {
+        self.k_rope.map_or(self.k.width(), |rope| stride(self.k.width()) + rope.width())
+    }
+}
+
+/// The keys of one head of a sequence.
+pub(super) struct Context<'a> {
+    pub(super) kernel: &'static str,
+    pub(super) keys: &'a Keys<'a>,
+    pub(super) head: usize,
+    pub(super) sequence: usize,
+    /// Row of its first key, where sequences are packed.
+    pub(super) first: usize,
+}
+
+/// Where gathered rows go: the first, and how far they are apart.
+#[derive(Clone, Copy)]
+pub(super) struct Area {
+    pub(super) rows: *mut f32,
+    pub(super) stride: usize,
+}
+
+impl Area {
+    pub(super) fn row(self, row: usize) -> *mut f32 {
+        self.rows.wrapping_add(row * self.stride)
+    }
+}
 
 /// Rows of keys and values.
 pub(super) struct Tile<E> {
@@ -51,81 +151,82 @@ impl<E> Tile<E> {
     }
 }
 
-/// Finds the keys and values of absolute positions `keys`, which lie within the tile; `end` is where the task's keys
-/// end.
-#[inline(always)]
-pub(super) unsafe fn locate<E: Element>(
-    op: &Attention<'_>,
-    head: usize,
-    sequence: usize,
-    start: usize,
-    keys: Range<usize>,
-    end: usize,
-) -> Result<Tile<E>, KernelError> {
-    let mut tile = Tile::new(start, keys, false);
-    for at in tile.from..(TILE_KEYS + KEYS_AHEAD).min(end - start) {
-        let [k, v] = place(op, head, sequence, start + at)?;
-        tile.k[at] = op.k_cache.as_ptr::<E>().wrapping_add(k);
-        if at < TILE_KEYS {
-            tile.v[at] = op.v_cache.as_ptr::<E>().wrapping_add(v);
+impl Context<'_> {
+    /// Finds the keys and values of absolute positions `keys`, which lie within the tile; `end` is where the task's
+    /// keys end. For keys of one part.
+    #[inline(always)]
+    pub(super) unsafe fn locate<E: Element>(
+        &self,
+        start: usize,
+        keys: Range<usize>,
+        end: usize,
+    ) -> Result<Tile<E>, KernelError> {
+        let (k, v) = (self.keys.k, self.keys.values());
+        let mut tile = Tile::new(start, keys, false);
+        for at in tile.from..(TILE_KEYS + KEYS_AHEAD).min(end - start) {
+            let slot = self.slot(start + at)?;
+            tile.k[at] = k.at(slot, self.head);
+            if at < TILE_KEYS {
+                tile.v[at] = v.at(slot, self.head);
+            }
         }
+        Ok(tile)
     }
-    Ok(tile)
-}
 
-/// As [`locate`], but collects the rows, widened, at two places, each with a stride.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "whose keys, which, and where to")]
-pub(super) unsafe fn gather<S: Simd>(
-    s: S,
-    op: &Attention<'_>,
-    head: usize,
-    sequence: usize,
-    start: usize,
-    keys: Range<usize>,
-    end: usize,
-    ((k_to, k_stride), (v_to, v_stride)): ((*mut f32, usize), (*mut f32, usize)),
-) -> Result<Tile<f32>, KernelError> {
-    let mut tile = Tile::new(start, keys, true);
-    let (width, v_width) = (op.k_cache.dims()[3], op.v_cache.dims()[3]);
-    for at in tile.from..tile.to {
-        if start + at + KEYS_AHEAD < end {
-            let [k, v] = place(op, head, sequence, start + at + KEYS_AHEAD)?;
-            prefetch_row(byte(op.k_cache, k), width * op.k_cache.element_bytes());
-            prefetch_row(byte(op.v_cache, v), v_width * op.v_cache.element_bytes());
+    /// As [`Context::locate`], but collects the rows, widened, and of keys both parts.
+    #[inline(always)]
+    pub(super) unsafe fn gather<S: Simd>(
+        &self,
+        s: S,
+        start: usize,
+        keys: Range<usize>,
+        end: usize,
+        (k_area, v_area): (Area, Area),
+    ) -> Result<Tile<f32>, KernelError> {
+        let Keys { k, k_rope, v, .. } = *self.keys;
+        let mut tile = Tile::new(start, keys, true);
+        for at in tile.from..tile.to {
+            if start + at + KEYS_AHEAD < end {
+                let slot = self.slot(start + at + KEYS_AHEAD)?;
+                [Some(k), k_rope, v].iter().flatten().for_each(|rows| rows.prefetch(slot, self.head));
+            }
+            let slot = self.slot(start + at)?;
+            let to = k_area.row(at);
+            widen_row(s, k, slot, self.head, to);
+            if let Some(k_rope) = k_rope {
+                std::ptr::write_bytes(to.wrapping_add(k.width()), 0, stride(k.width()) - k.width());
+                widen_row(s, k_rope, slot, self.head, to.wrapping_add(stride(k.width())));
+            }
+            tile.k[at] = to;
+            tile.v[at] = to;
+            if let Some(v) = v {
+                let to = v_area.row(at);
+                widen_row(s, v, slot, self.head, to);
+                tile.v[at] = to;
+            }
         }
-        let [k, v] = place(op, head, sequence, start + at)?;
-        let (k_to, v_to) = (k_to.wrapping_add(at * k_stride), v_to.wrapping_add(at * v_stride));
-        with_float!(op.k_cache.dtype(), E => {
-            convert_row(s, op.k_cache.as_ptr::<E>().wrapping_add(k).cast_const(), k_to, width);
-            convert_row(s, op.v_cache.as_ptr::<E>().wrapping_add(v).cast_const(), v_to, v_width);
-        });
-        (tile.k[at], tile.v[at]) = (k_to, v_to);
+        Ok(tile)
     }
-    Ok(tile)
+
+    /// Page and row of a key below the context's length.
+    #[inline(always)]
+    unsafe fn slot(&self, key: usize) -> Result<[usize; 2], KernelError> {
+        let Order::Paged(block_table) = self.keys.order else { return Ok([0, self.first + key]) };
+        let (pages, block) = (self.keys.k.view.dims()[0], self.keys.k.view.dims()[1]);
+        let (entry, offset) = (key / block, key % block);
+        let got = *block_table.as_ptr::<i32>().wrapping_add(self.sequence * block_table.strides()[0] + entry);
+        let Some(page) = usize::try_from(got).ok().filter(|page| *page < pages) else {
+            let position = self.sequence * block_table.dims()[1] + entry;
+            let (kernel, value) = (self.kernel, "block_table");
+            return Err(KernelError::Index { kernel, value, position, got: i64::from(got), limit: pages });
+        };
+        Ok([page, offset])
+    }
 }
 
-/// Offsets of a head's key and value for an absolute position below the context's length.
 #[inline(always)]
-unsafe fn place(
-    op: &Attention<'_>,
-    head: usize,
-    sequence: usize,
-    key: usize,
-) -> Result<[usize; 2], KernelError> {
-    let (pages, block) = (op.k_cache.dims()[0], op.k_cache.dims()[1]);
-    let (entry, offset) = (key / block, key % block);
-    let got = *op.block_table.as_ptr::<i32>().wrapping_add(sequence * op.block_table.strides()[0] + entry);
-    let Some(page) = usize::try_from(got).ok().filter(|page| *page < pages) else {
-        let position = sequence * op.block_table.dims()[1] + entry;
-        return Err(op.index_error("block_table", position, i64::from(got), pages));
-    };
-    let at = |strides: &[usize]| page * strides[0] + offset * strides[1] + head * strides[2];
-    Ok([at(op.k_cache.strides()), at(op.v_cache.strides())])
-}
-
-fn byte(view: &View, at: usize) -> *const u8 {
-    view.as_ptr::<u8>().wrapping_add(at * view.element_bytes())
+unsafe fn widen_row<S: Simd>(s: S, rows: Rows<'_>, slot: [usize; 2], head: usize, to: *mut f32) {
+    with_float!(rows.view.dtype(), E => convert_row(s, rows.at::<E>(slot, head), to, rows.width()));
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 use super::super::element::Element;
 use super::super::math::{exp, tanh};
 use super::super::simd::Simd;
-use super::Attention;
+use super::attend::Attend;
 use super::keys::{TILE_KEYS, Tile};
 
 /// Rows on their way through a range of keys.
@@ -53,7 +53,7 @@ pub(super) unsafe fn exp_one<S: Simd>(s: S, x: f32) -> f32 {
 #[inline(always)]
 pub(super) unsafe fn weigh_row<S: Simd>(
     s: S,
-    op: &Attention<'_>,
+    op: &Attend<'_>,
     scores: *mut f32,
     state: *mut [f32; 3],
     from: usize,

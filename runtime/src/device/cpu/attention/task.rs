@@ -11,14 +11,17 @@ use super::super::isa::Body;
 use super::super::pool::{Scratch, TaskResult};
 use super::super::simd::Simd;
 use super::super::view::View;
-use super::keys::{TILE_KEYS, Tile, gather, locate};
+use super::attend::{Attend, Piece, SPAN_KEYS};
+use super::keys::{Area, Context, TILE_KEYS, Tile};
 use super::sums::{Shared, Sums, add_values, exp_one, stride, weigh_row};
-use super::{Attention, Piece, SPAN_KEYS};
 
-/// The queries of a piece times the query heads that read one key head.
+/// The queries of a piece times query heads that read one key head.
 pub(super) struct Task<'a> {
-    pub(super) op: &'a Attention<'a>,
+    pub(super) op: &'a Attend<'a>,
+    /// Key head.
     pub(super) head: usize,
+    /// Query heads.
+    pub(super) heads: Range<usize>,
     pub(super) piece: Piece,
     pub(super) role: Role,
     pub(super) scratch: &'a mut Scratch,
@@ -42,14 +45,12 @@ const VALUE_ROWS: usize = 4;
 
 /// A task's scratch memory, all f32; rows are padded to whole cache lines.
 struct Areas {
-    /// [rows, q_stride]
-    q: *mut f32,
-    q_stride: usize,
-    /// [TILE_KEYS, q_stride]
-    k: *mut f32,
-    /// [TILE_KEYS, v_stride]
-    v: *mut f32,
-    v_stride: usize,
+    /// [rows, D]
+    q: Area,
+    /// [TILE_KEYS, D]
+    k: Area,
+    /// [TILE_KEYS, Dv]
+    v: Area,
     /// [rows, TILE_KEYS]
     scores: *mut f32,
     rows: usize,
@@ -72,7 +73,7 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn attend<S: Simd>(mut self, s: S) -> TaskResult {
         let areas = self.areas();
-        let v_width = self.op.v_cache.dims()[3];
+        let v_width = self.op.keys.values().width();
         let spans = self.spans();
         if !matches!(self.role, Role::Merge { .. }) {
             self.load_queries(s, &areas);
@@ -110,9 +111,8 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn start_with_sinks(&self, areas: &Areas) {
         let Some(sinks) = self.op.sinks else { return };
-        let group = self.op.group();
         for row in 0..areas.rows {
-            let head = self.head * group + row % group;
+            let head = self.heads.start + row % self.heads.len();
             let sink = with_float!(sinks.dtype(), E => E::get(sinks.as_ptr::<E>().wrapping_add(head)));
             if sink > f32::NEG_INFINITY {
                 *areas.total.state.wrapping_add(row) = [sink, 1.0, 0.0];
@@ -121,21 +121,20 @@ impl Task<'_> {
     }
 
     fn areas(&mut self) -> Areas {
-        let rows = self.op.group() * self.piece.queries;
-        let (q_stride, v_stride) = (stride(self.op.q.dims()[2]), stride(self.op.v_cache.dims()[3]));
+        let (rows, keys) = (self.rows(), &self.op.keys);
+        let (stride, v_stride) = (stride(keys.width()), stride(keys.values().width()));
         let gathered = if self.is_direct() { 0 } else { TILE_KEYS };
+        let gathered_values = if keys.v.is_some() { gathered } else { 0 };
         let floats =
-            [rows * q_stride, gathered * q_stride, gathered * v_stride, rows * TILE_KEYS, rows * v_stride];
+            [rows * stride, gathered * stride, gathered_values * v_stride, rows * TILE_KEYS, rows * v_stride];
         let [q, k, v, scores, values] = floats.map(|floats| floats * size_of::<f32>());
         let state = rows * size_of::<[f32; 3]>();
         let [q, k, v, scores, values, state, all_values, all_state] =
             self.scratch.areas([q, k, v, scores, values, state, values, state]);
         Areas {
-            q: q.cast(),
-            q_stride,
-            k: k.cast(),
-            v: v.cast(),
-            v_stride,
+            q: Area { rows: q.cast(), stride },
+            k: Area { rows: k.cast(), stride },
+            v: Area { rows: v.cast(), stride: v_stride },
             scores: scores.cast(),
             rows,
             span: Sums { values: values.cast(), state: state.cast() },
@@ -143,42 +142,55 @@ impl Task<'_> {
         }
     }
 
-    /// Whether keys and values are used where they lie: rows are few, and there is code for the type. For many rows
-    /// they are collected and widened once.
+    fn rows(&self) -> usize {
+        self.heads.len() * self.piece.queries
+    }
+
+    /// Whether keys and values are used where they lie: rows are few, keys are of one part, and there is code for the
+    /// type. For many rows they are collected and widened once.
     fn is_direct(&self) -> bool {
-        let is_read = matches!(self.op.k_cache.dtype(), DType::F32 | DType::BF16);
-        is_read && self.op.group() * self.piece.queries <= DIRECT_ROWS
+        let keys = &self.op.keys;
+        let is_read = matches!(keys.k.view.dtype(), DType::F32 | DType::BF16);
+        is_read && keys.k_rope.is_none() && self.rows() <= DIRECT_ROWS
+    }
+
+    /// Keys that any of the rows sees.
+    fn sight(&self) -> Range<usize> {
+        let (first, last) = (self.sight_of(0), self.sight_of(self.rows() - 1));
+        first.start..last.end
+    }
+
+    /// Keys that a row sees.
+    fn sight_of(&self, row: usize) -> Range<usize> {
+        self.op.sight(&self.piece, row / self.heads.len())
     }
 
     /// Spans with keys that any of the rows sees.
     fn spans(&self) -> Range<usize> {
-        self.first_key() / SPAN_KEYS..self.end().div_ceil(SPAN_KEYS)
-    }
-
-    fn first_key(&self) -> usize {
-        self.op.window.map_or(0, |window| (self.piece.position + 1).saturating_sub(window))
-    }
-
-    fn end(&self) -> usize {
-        self.piece.position + self.piece.queries
+        let sight = self.sight();
+        sight.start / SPAN_KEYS..sight.end.div_ceil(SPAN_KEYS)
     }
 
     /// A row's offset in a view of queries or results.
     fn place(&self, view: &View, row: usize) -> usize {
-        let group = self.op.group();
-        let token = self.piece.first + row / group;
-        token * view.strides()[0] + (self.head * group + row % group) * view.strides()[1]
+        let token = self.piece.first + row / self.heads.len();
+        let head = self.heads.start + row % self.heads.len();
+        token * view.strides()[0] + head * view.strides()[1]
     }
 
     #[inline(always)]
     unsafe fn load_queries<S: Simd>(&self, s: S, areas: &Areas) {
-        let q = self.op.q;
+        let parts = [(Some(self.op.q), 0), (self.op.q_rope, stride(self.op.q.dims()[2]))];
         for row in 0..areas.rows {
-            let to = areas.q.wrapping_add(row * areas.q_stride);
-            with_float!(q.dtype(), E => {
-                let from = q.as_ptr::<E>().wrapping_add(self.place(q, row)).cast_const();
-                convert_row(s, from, to, q.dims()[2]);
-            });
+            let to = areas.q.row(row);
+            std::ptr::write_bytes(to, 0, areas.q.stride);
+            for (part, at) in parts {
+                let Some(q) = part else { continue };
+                with_float!(q.dtype(), E => {
+                    let from = q.as_ptr::<E>().wrapping_add(self.place(q, row)).cast_const();
+                    convert_row(s, from, to.wrapping_add(at), q.dims()[2]);
+                });
+            }
         }
     }
 
@@ -186,21 +198,26 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn attend_span<S: Simd>(&self, s: S, areas: &Areas, span: usize, sums: Sums) -> TaskResult {
         areas.clear(sums);
-        let (first_key, end) = (self.first_key(), self.end());
+        let Range { start: first_key, end } = self.sight();
+        let context = Context {
+            kernel: self.op.kernel,
+            keys: &self.op.keys,
+            head: self.head,
+            sequence: self.piece.sequence,
+            first: self.piece.first_key,
+        };
         let span = span * SPAN_KEYS..(span + 1) * SPAN_KEYS;
         let mut tile = span.start.max(first_key / TILE_KEYS * TILE_KEYS);
         while tile < span.end.min(end) {
             let keys = tile.max(first_key)..(tile + TILE_KEYS).min(end);
-            let (op, sequence) = (self.op, self.piece.sequence);
-            if self.is_direct() && op.k_cache.dtype() == DType::BF16 {
-                let tile: Tile<bf16> = locate(op, self.head, sequence, tile, keys, end)?;
+            if self.is_direct() && self.op.keys.k.view.dtype() == DType::BF16 {
+                let tile: Tile<bf16> = context.locate(tile, keys, end)?;
                 self.attend_tile(s, areas, &tile, sums);
             } else {
                 let tile: Tile<f32> = if self.is_direct() {
-                    locate(op, self.head, sequence, tile, keys, end)?
+                    context.locate(tile, keys, end)?
                 } else {
-                    let to = ((areas.k, areas.q_stride), (areas.v, areas.v_stride));
-                    gather(s, op, self.head, sequence, tile, keys, end, to)?
+                    context.gather(s, tile, keys, end, (areas.k, areas.v))?
                 };
                 self.attend_tile(s, areas, &tile, sums);
             }
@@ -212,12 +229,12 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn attend_tile<S: Simd, E: Element>(&self, s: S, areas: &Areas, tile: &Tile<E>, sums: Sums) {
         let op = self.op;
-        let (start, width, v_width) = (tile.start, op.q.dims()[2], op.v_cache.dims()[3]);
+        let (start, width, v_width) = (tile.start, op.keys.width(), op.keys.values().width());
         let keys = tile.from..tile.to;
         let mut row = 0;
         while row < areas.rows {
             let count = S::TILE_ROWS.min(areas.rows - row);
-            let x = areas.q.wrapping_add(row * areas.q_stride).cast_const();
+            let x = areas.q.row(row).cast_const();
             let out = areas.scores.wrapping_add(row * TILE_KEYS);
             let mut key = keys.start;
             while key < keys.end {
@@ -227,7 +244,7 @@ impl Task<'_> {
                 }
                 scattered(
                     Widened::<S, E>::new(s),
-                    (x, areas.q_stride, count),
+                    (x, areas.q.stride, count),
                     &tile.k[key..key + count_keys],
                     width,
                     (out.wrapping_add(key), TILE_KEYS),
@@ -237,9 +254,8 @@ impl Task<'_> {
             row += count;
         }
         for row in 0..areas.rows {
-            let position = self.piece.position + row / op.group();
-            let seen = op.window.map_or(0, |window| (position + 1).saturating_sub(window));
-            let [from, to] = [seen, position + 1].map(|key| key.clamp(start, start + TILE_KEYS) - start);
+            let sight = self.sight_of(row);
+            let [from, to] = [sight.start, sight.end].map(|key| key.clamp(start, start + TILE_KEYS) - start);
             let scores = areas.scores.wrapping_add(row * TILE_KEYS);
             weigh_row(s, op, scores, sums.state.wrapping_add(row), from, to);
         }
@@ -261,8 +277,10 @@ impl Task<'_> {
     unsafe fn store<S: Simd>(&self, s: S, areas: &Areas) {
         let y = self.op.y;
         for row in 0..areas.rows {
-            let sum = s.splat((*areas.total.state.wrapping_add(row))[1]);
-            let values = areas.total.values.wrapping_add(row * areas.v_stride);
+            // A row that sees no key has a sum of zero, and zeros.
+            let sum = (*areas.total.state.wrapping_add(row))[1];
+            let sum = s.splat(if sum == 0.0 { 1.0 } else { sum });
+            let values = areas.total.values.wrapping_add(row * areas.v.stride);
             let at = self.place(y, row);
             with_float!(y.dtype(), Y => divide(s, values, sum, y.as_ptr::<Y>().wrapping_add(at), y.dims()[2]));
         }
@@ -271,7 +289,7 @@ impl Task<'_> {
 
 impl Areas {
     unsafe fn clear(&self, sums: Sums) {
-        std::ptr::write_bytes(sums.values, 0, self.rows * self.v_stride);
+        std::ptr::write_bytes(sums.values, 0, self.rows * self.v.stride);
         for row in 0..self.rows {
             *sums.state.wrapping_add(row) = [f32::NEG_INFINITY, 0.0, 0.0];
         }
@@ -283,14 +301,14 @@ impl Areas {
         for row in 0..self.rows {
             let total_state = self.total.state.wrapping_add(row);
             let ([max, sum, _], [span_max, span_sum, _]) = (*total_state, *span.state.wrapping_add(row));
-            let total = self.total.values.wrapping_add(row * self.v_stride);
-            let values = span.values.wrapping_add(row * self.v_stride);
+            let total = self.total.values.wrapping_add(row * self.v.stride);
+            let values = span.values.wrapping_add(row * self.v.stride);
             if span_sum == 0.0 {
                 continue;
             }
             if sum == 0.0 {
                 *total_state = [span_max, span_sum, 0.0];
-                std::ptr::copy_nonoverlapping(values, total, self.v_stride);
+                std::ptr::copy_nonoverlapping(values, total, self.v.stride);
                 continue;
             }
             let greatest = max.max(span_max);
@@ -298,7 +316,7 @@ impl Areas {
             *total_state = [greatest, sum * old + span_sum * new, 0.0];
             let (old, new) = (s.splat(old), s.splat(new));
             let mut i = 0;
-            while i < self.v_stride {
+            while i < self.v.stride {
                 let scaled = s.mul(s.load_f32(total.wrapping_add(i)), old);
                 let value = s.fma(s.load_f32(values.wrapping_add(i)), new, scaled);
                 s.store_f32(total.wrapping_add(i), value);

@@ -1,3 +1,5 @@
+use mscc_ir::DType;
+
 use super::super::testing::{FLOATS, Random, Tensor, levels, run};
 use super::super::{Pool, launch};
 use super::*;
