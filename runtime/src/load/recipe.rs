@@ -1,18 +1,17 @@
 //! Runs weight recipes: from tensors of the checkpoint to one device tensor.
-#![allow(unsafe_code, reason = "vouches for the memory behind launches")]
+#![allow(unsafe_code, reason = "shares mapped memory between threads")]
 
 use std::sync::Arc;
 
-use mscc_ir::graph::NodeKind;
-use mscc_ir::kernels::{Layout, cpu as kernels};
-use mscc_ir::ops::{Op, Reshape};
+use mscc_ir::graph::{Node, NodeKind};
+use mscc_ir::ops::Op;
 use mscc_ir::plan::Recipe;
-use mscc_ir::view::ViewLayout;
-use mscc_ir::{DType, Dim, Leaf, TensorType, Value};
+use mscc_ir::tensor_type::resolve_axis;
+use mscc_ir::{Dim, Graph, Leaf, TensorType, Value};
 
+use super::piece::{Piece, run_op, run_op_into};
 use crate::device::cpu::KernelError;
-use crate::device::{Device, Host, Memory, Tensor};
-use crate::step::resolve::extent;
+use crate::device::{Host, Memory};
 
 /// The tensor that a recipe made.
 #[derive(Debug)]
@@ -57,49 +56,152 @@ pub enum RecipeError {
     Unaddressable(String),
 }
 
-/// A tensor while a recipe runs.
-#[derive(Clone)]
-struct Piece {
-    /// Owns the memory at `base`; the checkpoint does if there is none.
-    memory: Option<Arc<Memory>>,
-    base: *mut u8,
-    len: usize,
-    dtype: DType,
-    layout: ViewLayout,
+/// The stored tensors of a recipe, each named by the leaf that reads it and its number in the leaf's stack, 0 if it is
+/// none.
+pub trait Source {
+    /// The bytes of a tensor.
+    fn bytes(&self, leaf: Value, e: u32) -> &[u8];
+
+    /// Says that they are not read again, because what was made of them is elsewhere.
+    fn done(&self, leaf: Value, e: u32);
 }
 
-/// Runs a recipe; `leaf` gives the bytes of each of its tensors by the leaf's position in the graph.
+/// Runs a recipe.
 ///
 /// Ops that are views move nothing; a result that lies densely in the checkpoint, aligned to its elements, is not
-/// copied at all. Values are dropped after their last use.
+/// copied at all. Values are dropped after their last use. What is made of stacks alone is made slice by slice where
+/// all ops allow it, each written where it belongs, so that no stack is ever in memory beside the result.
 ///
 /// Errors: memory that is not to be had; a kernel that refuses its operands.
-pub fn run_recipe<'a>(
-    recipe: &Recipe,
-    host: &mut Host,
-    leaf: impl Fn(Value) -> &'a [u8],
-) -> Result<Made, RecipeError> {
+pub fn run_recipe(recipe: &Recipe, host: &mut Host, source: &impl Source) -> Result<Made, RecipeError> {
     let graph = &recipe.body;
     let sink = graph.sinks().first().map(|(_, value)| *value);
-    let sink = sink.ok_or_else(|| RecipeError::Unaddressable(recipe.name.to_string()))?;
+    let sink = sink.ok_or_else(|| unaddressable(&recipe.name))?;
+    if let Some(slices) = Slices::of(recipe, sink) {
+        return slices.run(host, graph.ty(sink), source);
+    }
+    let stacked: Vec<Value> =
+        recipe.sources().filter(|(_, it)| it.is_stack()).map(|(leaf, _)| leaf).collect();
+    let leaf = |leaf: Value| match stacked.contains(&leaf) {
+        true => gather(recipe, leaf, source),
+        false => Ok(Piece::of_file(source.bytes(leaf, 0), graph.ty(leaf))),
+    };
+    let made = finish(evaluate(graph, sink, host, leaf, None)?, host)?;
+    if matches!(made, Made::Owned(_)) {
+        let single = recipe.sources().map(|(leaf, _)| leaf).filter(|leaf| !stacked.contains(leaf));
+        single.for_each(|leaf| source.done(leaf, 0));
+    }
+    Ok(made)
+}
+
+/// A recipe over stacks alone whose slice e depends on the stacks' slices e alone.
+struct Slices {
+    count: u32,
+    /// The recipe for one slice, with the nodes of the recipe; axis 0 of all values is 1.
+    graph: Graph,
+    sink: Value,
+}
+
+impl Slices {
+    fn of(recipe: &Recipe, sink: Value) -> Option<Slices> {
+        let count = recipe.sources().next()?.1.count();
+        let alike = recipe.sources().all(|(_, stored)| stored.is_stack() && stored.count() == count);
+        let body = &recipe.body;
+        let rank = |node: &Node| node.operands.first().map_or(0, |operand| body.ty(*operand).rank());
+        let by_slice = |node: &Node| node.op().is_none_or(|op| is_by_slice(op, rank(node)));
+        if !alike || !body.nodes().all(|(_, node)| by_slice(node)) {
+            return None;
+        }
+        let mut graph = Graph::new(&body.name);
+        for (id, node) in body.nodes() {
+            match &node.kind {
+                NodeKind::Leaf(leaf) => {
+                    graph.leaf(leaf.clone(), &node.results[0].name, slice_type(&node.results[0].ty)?);
+                }
+                NodeKind::Op(op) => {
+                    // Nodes keep their numbers, and so do values.
+                    let results = graph.op(op.clone(), &node.operands, &[]).ok()?;
+                    debug_assert!(results.iter().all(|result| result.node == id));
+                }
+            }
+        }
+        (Some(graph.ty(sink)) == slice_type(body.ty(sink)).as_ref()).then_some(Slices { count, graph, sink })
+    }
+
+    fn run(&self, host: &mut Host, ty: &TensorType, source: &impl Source) -> Result<Made, RecipeError> {
+        let whole = Piece::new(ty)?;
+        for e in 0..self.count {
+            let leaf = |leaf: Value| Ok(Piece::of_file(source.bytes(leaf, e), self.graph.ty(leaf)));
+            let slice = whole.slice(e, self.graph.ty(self.sink));
+            evaluate(&self.graph, self.sink, host, leaf, Some(slice))?;
+            self.graph.leaves().for_each(|(leaf, _)| source.done(leaf, e));
+        }
+        finish(whole, host)
+    }
+}
+
+/// Whether each slice of an op's results along axis 0 is what the op gives of the operands' slices.
+fn is_by_slice(op: &Op, rank: usize) -> bool {
+    match op {
+        Op::Cast(_) => rank > 0,
+        Op::Concat(concat) => resolve_axis(concat.axis, rank).is_some_and(|axis| axis > 0),
+        Op::Split(split) => resolve_axis(split.axis, rank).is_some_and(|axis| axis > 0),
+        Op::Transpose(transpose) => transpose.permutation.first() == Some(&0),
+        _ => false, // not known of any other op
+    }
+}
+
+/// The type of one slice along axis 0, which stays as 1.
+fn slice_type(ty: &TensorType) -> Option<TensorType> {
+    let mut slice = ty.clone();
+    *slice.shape.first_mut()? = Dim::ONE;
+    Some(slice)
+}
+
+/// All members of a stack in memory.
+fn gather(recipe: &Recipe, leaf: Value, source: &impl Source) -> Result<Piece, RecipeError> {
+    let stored = recipe.sources().find(|(value, _)| *value == leaf).map(|(_, stored)| stored);
+    let stored = stored.ok_or_else(|| unaddressable(&recipe.name))?;
+    let ty = recipe.body.ty(leaf);
+    let member = slice_type(ty).ok_or_else(|| unaddressable(&recipe.name))?;
+    let whole = Piece::new(ty)?;
+    for e in 0..stored.count() {
+        whole.slice(e, &member).copy_bytes(&Piece::of_file(source.bytes(leaf, e), &member))?;
+        source.done(leaf, e);
+    }
+    Ok(whole)
+}
+
+/// Computes `sink`, into `into` if that is given.
+fn evaluate(
+    graph: &Graph,
+    sink: Value,
+    host: &mut Host,
+    leaf: impl Fn(Value) -> Result<Piece, RecipeError>,
+    into: Option<Piece>,
+) -> Result<Piece, RecipeError> {
     let users = graph.users();
     let mut values: Vec<Vec<Piece>> = vec![Vec::new(); graph.len()];
     for (id, node) in graph.nodes() {
-        let types: Vec<TensorType> = node.results.iter().map(|result| result.ty.clone()).collect();
         let pieces = match &node.kind {
-            NodeKind::Leaf(Leaf::Weight(_)) => {
-                vec![Piece::of_file(leaf(Value { node: id, index: 0 }), &types[0])]
-            }
+            NodeKind::Leaf(Leaf::Weight(_)) => vec![leaf(Value { node: id, index: 0 })?],
             NodeKind::Leaf(Leaf::Input(_) | Leaf::State(_) | Leaf::Cache(_)) => {
-                return Err(RecipeError::Unaddressable(node.results[0].name.clone()));
+                return Err(unaddressable(&node.results[0].name));
             }
             NodeKind::Op(op) => {
+                let types: Vec<TensorType> = node.results.iter().map(|result| result.ty.clone()).collect();
                 let operands: Vec<Piece> = node
                     .operands
                     .iter()
                     .map(|operand| values[operand.node.index()][operand.index as usize].clone())
                     .collect();
-                run_op(op, &operands, &types, host)?
+                match &into {
+                    Some(into) if id == sink.node && types.len() == 1 && !op.kind().is_view() => {
+                        run_op_into(op, &operands, into, host)?;
+                        return Ok(into.clone());
+                    }
+                    Some(_) | None => run_op(op, &operands, &types, host)?,
+                }
             }
         };
         values[id.index()] = pieces;
@@ -111,8 +213,13 @@ pub fn run_recipe<'a>(
         }
     }
     let piece = values.swap_remove(sink.node.index()).swap_remove(sink.index as usize);
-    drop(values);
-    finish(piece, host)
+    match into {
+        None => Ok(piece),
+        Some(into) => {
+            into.copy(&piece, host)?;
+            Ok(into)
+        }
+    }
 }
 
 /// The result as mapped bytes, or in memory of exactly its size.
@@ -136,170 +243,17 @@ fn finish(piece: Piece, host: &mut Host) -> Result<Made, RecipeError> {
     }
 }
 
-fn run_op(
-    op: &Op,
-    operands: &[Piece],
-    types: &[TensorType],
-    host: &mut Host,
-) -> Result<Vec<Piece>, RecipeError> {
-    if let Op::RopeFreqs(op) = op {
-        let bytes: Vec<u8> = op.frequencies().iter().flat_map(|value| value.to_ne_bytes()).collect();
-        let memory = Memory::copy_of(&bytes).ok_or(RecipeError::Memory(bytes.len()))?;
-        return Ok(vec![Piece::of_memory(memory, &types[0])]);
-    }
-    if let Some(first) = operands.first()
-        && let Some(layouts) = op.views(&first.layout, types)
-    {
-        return Ok(layouts.into_iter().map(|layout| Piece { layout, ..first.clone() }).collect());
-    }
-    let declared = kernels::kernel_for(op.kind());
-    let mut fitting = Vec::with_capacity(operands.len());
-    for (index, piece) in operands.iter().enumerate() {
-        let layout =
-            declared.and_then(|kernel| kernel.operand(index)).map_or(Layout::Strided, |it| it.layout);
-        let fits = piece.is_aligned()
-            && match layout {
-                Layout::Strided => true,
-                Layout::DenseRows => piece.layout.has_dense_rows(),
-                Layout::Contiguous => piece.layout.is_contiguous(),
-            };
-        fitting.push(if fits { piece.clone() } else { piece.clone().packed(host)? });
-    }
-    compute(op, &fitting, types, host)
-}
-
-/// Runs an op's kernel into new memory.
-fn compute(
-    op: &Op,
-    operands: &[Piece],
-    types: &[TensorType],
-    host: &mut Host,
-) -> Result<Vec<Piece>, RecipeError> {
-    let mut results = Vec::with_capacity(types.len());
-    for ty in types {
-        let bytes = constant(&ty.bytes()).ok_or_else(|| RecipeError::Unaddressable(ty.to_string()))?;
-        let memory = Memory::zeroed_to_fill(bytes).ok_or(RecipeError::Memory(bytes))?;
-        results.push(Piece::of_memory(memory, ty));
-    }
-    let operands = operands.iter().map(Numbers::of).collect::<Result<Vec<_>, _>>()?;
-    let numbers = results.iter().map(Numbers::of).collect::<Result<Vec<_>, _>>()?;
-    if numbers.iter().all(|result| result.dims.contains(&0)) {
-        return Ok(results);
-    }
-    let from: Vec<Tensor<'_>> = operands.iter().map(Numbers::tensor).collect();
-    let to: Vec<Tensor<'_>> = numbers.iter().map(Numbers::tensor).collect();
-    // SAFETY: `Numbers::of` has checked that each tensor lies inside its memory, which `operands` and `results` keep
-    // alive or the mapped checkpoint does; results are new memory each. Recipes have no op that writes in place.
-    let launch = unsafe { host.prepare(op, &from, &to) }?;
-    host.launch(op, &launch)?;
-    Ok(results)
-}
-
-impl Piece {
-    fn of_file(bytes: &[u8], ty: &TensorType) -> Piece {
-        Piece {
-            memory: None,
-            base: bytes.as_ptr().cast_mut(),
-            len: bytes.len(),
-            dtype: ty.dtype,
-            layout: ViewLayout::contiguous(&ty.shape),
-        }
-    }
-
-    fn of_memory(memory: Memory, ty: &TensorType) -> Piece {
-        let (base, len) = (memory.address(), memory.len());
-        let layout = ViewLayout::contiguous(&ty.shape);
-        Piece { memory: Some(Arc::new(memory)), base, len, dtype: ty.dtype, layout }
-    }
-
-    fn is_aligned(&self) -> bool {
-        self.dtype.bytes().is_some_and(|bytes| self.base.addr().is_multiple_of(bytes))
-    }
-
-    /// Where it starts, and the bytes from there to behind its last element.
-    fn span(&self) -> Result<(*mut u8, usize), RecipeError> {
-        let numbers = Numbers::locate(self)?;
-        Ok((numbers.address, numbers.bytes))
-    }
-
-    /// A dense copy in aligned memory.
-    fn packed(self, host: &mut Host) -> Result<Piece, RecipeError> {
-        let mut source = self;
-        if !source.is_aligned() {
-            // SAFETY: `len` bytes from `base` on are live, in the checkpoint or in `memory`.
-            let bytes = unsafe { std::slice::from_raw_parts(source.base, source.len) };
-            let memory = Memory::copy_of(bytes).ok_or(RecipeError::Memory(bytes.len()))?;
-            (source.base, source.memory) = (memory.address(), Some(Arc::new(memory)));
-            if source.layout == ViewLayout::contiguous(&source.layout.shape) && source.span()?.1 == source.len
-            {
-                return Ok(source);
-            }
-        }
-        // A reshape to the same shape is the copy kernel.
-        let ty = TensorType::new(source.dtype, source.layout.shape.clone());
-        let copy = Reshape { shape: ty.shape.clone() }.into();
-        let copied = compute(&copy, std::slice::from_ref(&source), std::slice::from_ref(&ty), host)?;
-        copied.into_iter().next().ok_or_else(|| RecipeError::Unaddressable(ty.to_string()))
-    }
-}
-
-/// A piece's sizes as numbers.
-struct Numbers {
-    address: *mut u8,
-    bytes: usize,
-    dtype: DType,
-    dims: Vec<usize>,
-    strides: Vec<usize>,
-}
-
-impl Numbers {
-    /// The numbers of a piece that kernels can work on.
-    fn of(piece: &Piece) -> Result<Numbers, RecipeError> {
-        let numbers = Numbers::locate(piece)?;
-        let aligned = piece.dtype.bytes().is_some_and(|bytes| numbers.address.addr().is_multiple_of(bytes));
-        if aligned { Ok(numbers) } else { Err(piece.unaddressable()) }
-    }
-
-    /// The numbers of a piece, which lies inside its memory.
-    fn locate(piece: &Piece) -> Result<Numbers, RecipeError> {
-        Numbers::checked(piece).ok_or_else(|| piece.unaddressable())
-    }
-
-    fn checked(piece: &Piece) -> Option<Numbers> {
-        let sizes = |dims: &[Dim]| dims.iter().map(constant).collect::<Option<Vec<usize>>>();
-        let (dims, strides) = (sizes(&piece.layout.shape)?, sizes(&piece.layout.strides)?);
-        let element = piece.dtype.bytes()?;
-        let (mut start, mut bytes) = (0, 0);
-        if !dims.contains(&0) {
-            start = constant(&piece.layout.offset)?.checked_mul(element)?;
-            bytes = extent(&dims, &strides)?.checked_mul(element)?;
-        }
-        let inside = start.checked_add(bytes)? <= piece.len;
-        let numbers =
-            Numbers { address: piece.base.wrapping_add(start), bytes, dtype: piece.dtype, dims, strides };
-        inside.then_some(numbers)
-    }
-
-    fn tensor(&self) -> Tensor<'_> {
-        Tensor { address: self.address, dtype: self.dtype, dims: &self.dims, strides: &self.strides }
-    }
-}
-
-impl Piece {
-    fn unaddressable(&self) -> RecipeError {
-        RecipeError::Unaddressable(TensorType::new(self.dtype, self.layout.shape.clone()).to_string())
-    }
-}
-
-fn constant(dim: &Dim) -> Option<usize> {
-    dim.as_const().and_then(|value| usize::try_from(value).ok())
+fn unaddressable(name: &impl ToString) -> RecipeError {
+    RecipeError::Unaddressable(name.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use mscc_ir::attr::Float;
-    use mscc_ir::ops::{Cast, Concat, RopeFreqs, RopeScaling, Split, Transpose};
-    use mscc_ir::{Graph, Sink, Template};
+    use mscc_ir::ops::{Cast, Concat, Reshape, RopeFreqs, RopeScaling, Split, Transpose};
+    use mscc_ir::{DType, Sink, Template};
+
+    use std::cell::RefCell;
 
     use super::*;
     use crate::device::cpu::Isa;
@@ -324,16 +278,24 @@ mod tests {
         }
     }
 
+    impl Source for File {
+        fn bytes(&self, _: Value, _: u32) -> &[u8] {
+            self.bytes()
+        }
+
+        fn done(&self, _: Value, _: u32) {}
+    }
+
     /// Runs a recipe over one f32[4, 6] tensor; the result's values, and where in the file it lies if it does.
     fn run(file: &File, build: impl FnOnce(&mut Graph, Value) -> Value) -> (Vec<f32>, Option<usize>) {
         let mut body = Graph::new("recipe");
         let ty = TensorType::new(DType::F32, [4u32, 6].map(Dim::from));
         let leaf = body.leaf(Leaf::Weight(Template::new("w").unwrap()), "w", ty);
         let value = build(&mut body, leaf);
-        let count = constant(&body.ty(value).numel()).unwrap();
+        let count = body.ty(value).numel().as_const().unwrap() as usize;
         body.sink(Sink::Output("weight".into()), value);
         let recipe = Recipe { name: Template::new("w").unwrap(), body };
-        let made = run_recipe(&recipe, &mut Host::new(1, Isa::detect()), |_| file.bytes()).unwrap();
+        let made = run_recipe(&recipe, &mut Host::new(1, Isa::detect()), file).unwrap();
         match made {
             Made::Mapped { address, bytes } => {
                 let start = address.addr() - file.bytes().as_ptr().addr();
@@ -394,5 +356,99 @@ mod tests {
         let expected = op.frequencies();
         let file = File::new(24, 0);
         assert_eq!(run(&file, |graph, _| graph.op1(op, &[], "freqs").unwrap()), (expected, None));
+    }
+
+    /// Members of stacks, f32[2, 3] each, of values that tell leaf, member and place; none aligned.
+    struct Members {
+        files: Vec<Vec<File>>,
+        done: RefCell<Vec<(u32, u32)>>,
+    }
+
+    impl Source for Members {
+        fn bytes(&self, leaf: Value, e: u32) -> &[u8] {
+            self.files[leaf.node.index()][e as usize].bytes()
+        }
+
+        fn done(&self, leaf: Value, e: u32) {
+            self.done.borrow_mut().push((leaf.node.0, e));
+        }
+    }
+
+    fn member(leaf: u32, e: u32) -> Vec<f32> {
+        (0..6).map(|at| (100 * leaf + 10 * e + at) as f32).collect()
+    }
+
+    /// What `build` makes of stacks of three, and whether the stacks were never whole.
+    fn run_stacks(count: u32, build: impl FnOnce(&mut Graph, &[Value]) -> Value) -> (Vec<f32>, bool) {
+        let mut body = Graph::new("recipe");
+        let ty = TensorType::new(DType::F32, [3u32, 2, 3].map(Dim::from));
+        let leaves: Vec<Value> = (0..count)
+            .map(|leaf| {
+                let name = format!("l.{{e}}.{leaf}");
+                body.leaf(Leaf::Weight(Template::new(&name).unwrap()), &name, ty.clone())
+            })
+            .collect();
+        let value = build(&mut body, &leaves);
+        body.sink(Sink::Output("weight".into()), value);
+        let elements = body.ty(value).numel().as_const().unwrap() as usize;
+        let file = |leaf: u32, e: u32| {
+            let mut file = File::new(6, 1 + leaf as usize);
+            let skip = file.skip;
+            for (bytes, value) in file.memory.bytes_mut()[skip..].chunks_mut(4).zip(member(leaf, e)) {
+                bytes.copy_from_slice(&value.to_ne_bytes());
+            }
+            file
+        };
+        let files = (0..count).map(|leaf| (0..3).map(|e| file(leaf, e)).collect()).collect();
+        let members = Members { files, done: RefCell::default() };
+        let recipe = Recipe { name: Template::new("w").unwrap(), body };
+        let by_slice = Slices::of(&recipe, value).is_some();
+        let made = run_recipe(&recipe, &mut Host::new(1, Isa::detect()), &members).unwrap();
+        let Made::Owned(memory) = made else { panic!("a stack is not in the files") };
+        let mut done = members.done.into_inner();
+        done.sort_unstable();
+        let all: Vec<(u32, u32)> = (0..count).flat_map(|leaf| (0..3).map(move |e| (leaf, e))).collect();
+        assert_eq!(done, all, "each member is let go once");
+        assert_eq!(memory.len(), 4 * elements);
+        (memory.floats(elements).to_vec(), by_slice)
+    }
+
+    #[test]
+    fn members_are_gathered_where_they_belong() {
+        let stack = |leaf| (0..3).flat_map(|e| member(leaf, e)).collect::<Vec<f32>>();
+        assert_eq!(run_stacks(1, |_, w| w[0]), (stack(0), true));
+        let rows = |graph: &mut Graph, w: &[Value]| graph.op1(Concat { axis: 1 }, w, "rows").unwrap();
+        let expected: Vec<f32> = (0..3).flat_map(|e| [member(0, e), member(1, e)].concat()).collect();
+        assert_eq!(run_stacks(2, rows), (expected.clone(), true));
+        let narrow = |graph: &mut Graph, w: &[Value]| {
+            let w: Vec<Value> =
+                w.iter().map(|w| graph.op1(Cast { dtype: DType::BF16 }, &[*w], "b").unwrap()).collect();
+            let joined = graph.op1(Concat { axis: -2 }, &w, "rows").unwrap();
+            graph.op1(Cast { dtype: DType::F32 }, &[joined], "wide").unwrap()
+        };
+        let halves = expected.iter().map(|value| half::bf16::from_f32(*value).to_f32()).collect();
+        assert_eq!(run_stacks(2, narrow), (halves, true));
+        let turned = |graph: &mut Graph, w: &[Value]| {
+            graph.op1(Transpose { permutation: vec![0, 2, 1] }, w, "turned").unwrap()
+        };
+        let order = [0, 3, 1, 4, 2, 5];
+        let expected: Vec<f32> = (0..3).flat_map(|e| order.map(|at| member(0, e)[at])).collect();
+        assert_eq!(run_stacks(1, turned), (expected, true));
+    }
+
+    #[test]
+    fn stacks_that_are_needed_whole_are_made_whole() {
+        let stack = |leaf| (0..3).flat_map(|e| member(leaf, e)).collect::<Vec<f32>>();
+        let below = |graph: &mut Graph, w: &[Value]| graph.op1(Concat { axis: 0 }, w, "below").unwrap();
+        assert_eq!(run_stacks(2, below), ([stack(0), stack(1)].concat(), false));
+        let flat = |graph: &mut Graph, w: &[Value]| {
+            graph.op1(Reshape { shape: vec![Dim::constant(18)] }, w, "flat").unwrap()
+        };
+        assert_eq!(run_stacks(1, flat), (stack(0), false));
+        let last = |graph: &mut Graph, w: &[Value]| {
+            let sizes = vec![Dim::constant(2), Dim::ONE];
+            graph.op(Split { axis: 0, sizes }, w, &["part"]).unwrap()[1]
+        };
+        assert_eq!(run_stacks(1, last), (member(0, 2), false));
     }
 }

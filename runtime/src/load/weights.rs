@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mscc_checkpoint::{Checkpoint, CheckpointError, DType as FileType, MappedCheckpoint};
 use mscc_ir::plan::{Plan, Recipe};
-use mscc_ir::{DType, Leaf, TensorType, Value};
+use mscc_ir::{DType, Leaf, NodeKind, TensorType, Value};
 
-use super::recipe::{Made, run_recipe};
+use super::recipe::{Made, Source, run_recipe};
 use crate::device::Host;
 use crate::device::cpu::Isa;
 use crate::error::RuntimeError;
@@ -184,14 +184,14 @@ fn check_tensors(
     let mut problems = Vec::new();
     let mut count = 0;
     for (recipe, layer) in instances {
-        let body = &recipes[*recipe as usize].body;
-        for (value, leaf) in body.leaves() {
-            let Leaf::Weight(template) = leaf else { continue };
-            let name = template.render(*layer);
-            if let Err(problem) = check_tensor(files.checkpoint(), &name, body.ty(value)) {
+        for (_, stored) in recipes[*recipe as usize].sources() {
+            for name in stored.names(*layer) {
+                if fits(files.checkpoint(), &name, stored.ty()) {
+                    continue;
+                }
                 count += 1;
                 if problems.len() < MAX_PROBLEMS {
-                    problems.push(problem);
+                    problems.push(misfit(files.checkpoint(), &name, stored.ty()));
                 }
             }
         }
@@ -209,15 +209,21 @@ fn check_tensors(
     Err(RuntimeError::Weights { path: files.checkpoint().dir().to_owned(), problem })
 }
 
-fn check_tensor(checkpoint: &Checkpoint, name: &str, expected: &TensorType) -> Result<(), String> {
-    let info = checkpoint.tensor(name).ok_or_else(|| format!("`{name}` is missing; expected {expected}"))?;
+/// Whether a tensor is there and of this type.
+fn fits(checkpoint: &Checkpoint, name: &str, expected: &TensorType) -> bool {
+    let Some(info) = checkpoint.tensor(name) else { return false };
     let shape = expected.shape.iter().map(|dim| dim.as_const().and_then(|size| u64::try_from(size).ok()));
     let same_shape = shape.eq(info.shape.iter().map(|size| Some(*size)));
     let same_type = ir_type(&info.dtype) == Some(expected.dtype);
-    if same_shape && same_type && expected.dtype.bytes().is_some() {
-        return Ok(());
+    same_shape && same_type && expected.dtype.bytes().is_some()
+}
+
+/// What is wrong with a tensor that does not fit.
+fn misfit(checkpoint: &Checkpoint, name: &str, expected: &TensorType) -> String {
+    match checkpoint.tensor(name) {
+        None => format!("`{name}` is missing; expected {expected}"),
+        Some(info) => format!("`{name}` is {}{:?}; expected {expected}", info.dtype, info.shape),
     }
-    Err(format!("`{name}` is {}{:?}; expected {expected}", info.dtype, info.shape))
 }
 
 /// Our element type for a file's; `None` if nothing of ours computes with it.
@@ -289,23 +295,39 @@ fn make(
     layer: i64,
     host: &mut Host,
 ) -> Result<Made, RuntimeError> {
-    let bytes = |value: Value| match &recipe.body.node(value.node).kind {
-        mscc_ir::NodeKind::Leaf(Leaf::Weight(template)) => {
-            files.and_then(|files| files.tensor(&template.render(layer))).unwrap_or_default()
-        }
-        mscc_ir::NodeKind::Leaf(_) | mscc_ir::NodeKind::Op(_) => &[],
-    };
-    let made = run_recipe(recipe, host, bytes).map_err(|error| RuntimeError::Weights {
+    let source = Files { files, recipe, layer };
+    run_recipe(recipe, host, &source).map_err(|error| RuntimeError::Weights {
         path: files.map(|files| files.checkpoint().dir().to_owned()).unwrap_or_default(),
         problem: format!("weight `{}`: {error}", recipe.name.render(layer)),
-    })?;
-    if let (Some(files), Made::Owned(_)) = (files, &made) {
-        // What was made is used in place of its sources, which would stay in memory beside it.
-        for (_, leaf) in recipe.body.leaves() {
-            if let Leaf::Weight(template) = leaf {
-                files.release(&template.render(layer));
-            }
+    })
+}
+
+/// The tensors that a recipe reads at a layer.
+struct Files<'a> {
+    files: Option<&'a MappedCheckpoint>,
+    recipe: &'a Recipe,
+    layer: i64,
+}
+
+impl Files<'_> {
+    fn name(&self, leaf: Value, e: u32) -> Option<String> {
+        match &self.recipe.body.node(leaf.node).kind {
+            NodeKind::Leaf(Leaf::Weight(template)) => Some(template.member(e).render(self.layer)),
+            NodeKind::Leaf(_) | NodeKind::Op(_) => None,
         }
     }
-    Ok(made)
+}
+
+impl Source for Files<'_> {
+    fn bytes(&self, leaf: Value, e: u32) -> &[u8] {
+        let bytes = self.files.zip(self.name(leaf, e)).and_then(|(files, name)| files.tensor(&name));
+        bytes.unwrap_or_default()
+    }
+
+    /// What was made is used in place of its sources, which would stay in memory beside it.
+    fn done(&self, leaf: Value, e: u32) {
+        if let Some((files, name)) = self.files.zip(self.name(leaf, e)) {
+            files.release(&name);
+        }
+    }
 }
