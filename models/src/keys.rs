@@ -71,6 +71,7 @@ impl UnreadKeys {
         let visit = |key: &str| match () {
             () if read.contains(key) => Visit::Skip,
             () if feature(key).is_some() || why_irrelevant(key).is_some() => Visit::Take,
+            () if family.ignore.iter().any(|(ignored, _)| ignored == key) => Visit::Take,
             () => Visit::Enter,
         };
         let of_others: BTreeMap<&str, &Family> = families::builtin()
@@ -81,7 +82,12 @@ impl UnreadKeys {
         let mut keys = UnreadKeys::default();
         for (key, value) in config.leaves(&visit) {
             let spelling = config.spelling(&key).into_owned();
-            match meaning(config, &key, value, &of_others) {
+            let own = family.ignore.iter().find(|(ignored, _)| *ignored == key);
+            let meaning = match own {
+                Some((_, reason)) => Meaning::Nothing(reason),
+                None => meaning(config, &key, value, &of_others),
+            };
+            match meaning {
                 Meaning::Nothing(reason) => {
                     push(&mut keys.ignored, || Ignored {
                         name: format!("`{spelling}`"),
@@ -115,15 +121,20 @@ fn push<T>(keys: &mut Vec<T>, key: impl FnOnce() -> T) {
 }
 
 /// What a key means that the family does not read.
-enum Meaning {
+enum Meaning<'a> {
     /// Nothing, and why.
-    Nothing(&'static str),
+    Nothing(&'a str),
     /// What it asks for.
     Lacking(String),
     Unknown,
 }
 
-fn meaning(config: &Fields, key: &str, value: &Value, of_others: &BTreeMap<&str, &Family>) -> Meaning {
+fn meaning(
+    config: &Fields,
+    key: &str,
+    value: &Value,
+    of_others: &BTreeMap<&str, &Family>,
+) -> Meaning<'static> {
     if let Some(feature) = feature(key) {
         let is_neutral = (feature.is_neutral)(value, config);
         return if is_neutral {

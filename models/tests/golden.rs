@@ -45,7 +45,13 @@ impl Prefill<'_> {
             let tensor = match leaf {
                 Leaf::Input(name) => self.input(name),
                 Leaf::State(name) => self.state[name].clone(),
-                Leaf::Weight(name) => load(self.weights, &name.render(i64::from(layer))),
+                Leaf::Weight(name) => {
+                    let members =
+                        if name.is_stacked() { function.ty(value).shape[0].as_const().unwrap() } else { 1 };
+                    let names = (0..members as u32).map(|e| name.member(e).render(i64::from(layer)));
+                    let tensors: Vec<Tensor> = names.map(|name| load(self.weights, &name)).collect();
+                    if name.is_stacked() { stack(&tensors) } else { tensors[0].clone() }
+                }
                 Leaf::Cache(cache) => {
                     let group = self.module.cache(&cache.group).unwrap();
                     assert!(group.ordinal(layer).is_some());
@@ -59,7 +65,9 @@ impl Prefill<'_> {
         let sizes = |symbol: &Symbol| match symbol.name() {
             step::TOKENS | step::LOGITS => Some(tokens),
             step::SEQUENCES => Some(1),
-            step::TABLE_WIDTH | "P_full" => Some(pages),
+            step::CONTEXT => Some(tokens),
+            step::TABLE_WIDTH => Some(pages),
+            name if name.starts_with("P_") => Some(pages),
             _ => None,
         };
         let values = interpret(function, &sizes, &leaves, Rounding::Exact).unwrap();
@@ -79,16 +87,16 @@ impl Prefill<'_> {
         // Pages are used from the last to the first.
         let page = |token: i64| self.pages as i64 - 1 - token / i64::from(BLOCK_SIZE);
         let ints = |data: Vec<i64>| Tensor::int(DType::I32, &[data.len()], data);
-        match name {
+        match name.split('.').next().unwrap() {
             "token_ids" => ints(self.token_ids.clone()),
             "positions" | "logit_index" => ints((0..count).collect()),
             "query_start" => ints(vec![0, count]),
             "context_len" => ints(vec![count]),
-            "block_table.full" => {
+            "block_table" => {
                 let table = (0..self.pages as i64).rev().collect();
                 Tensor::int(DType::I32, &[1, self.pages], table)
             }
-            "slot_mapping.full" => {
+            "slot_mapping" => {
                 let block = i64::from(BLOCK_SIZE);
                 ints((0..count).map(|token| page(token) * block + token % block).collect())
             }
@@ -102,6 +110,12 @@ impl Prefill<'_> {
         shape.extend(tensor.row.iter().map(|size| *size as usize));
         Tensor::float(tensor.dtype, &shape, vec![0.0; shape.iter().product()])
     }
+}
+
+fn stack(tensors: &[Tensor]) -> Tensor {
+    let shape: Vec<usize> = std::iter::once(tensors.len()).chain(tensors[0].shape.iter().copied()).collect();
+    let data = tensors.iter().flat_map(|tensor| tensor.floats().iter().copied()).collect();
+    Tensor::float(tensors[0].dtype, &shape, data)
 }
 
 fn load(weights: &MappedCheckpoint, name: &str) -> Tensor {
@@ -181,57 +195,29 @@ fn check(fixture: &str) {
     }
 }
 
-#[test]
-fn llama() {
-    check("llama");
+macro_rules! fixtures {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            check(stringify!($name));
+        })*
+    };
 }
 
-#[test]
-fn llama_f16() {
-    check("llama_f16");
-}
-
-#[test]
-fn qwen2_tied() {
-    check("qwen2_tied");
-}
-
-#[test]
-fn qwen2_sharded() {
-    check("qwen2_sharded");
-}
-
-#[test]
-fn qwen3() {
-    check("qwen3");
-}
-
-#[test]
-fn qwen3_f32() {
-    check("qwen3_f32");
-}
-
-#[test]
-fn llama_biased() {
-    check("llama_biased");
-}
-
-#[test]
-fn llama_linear() {
-    check("llama_linear");
-}
-
-#[test]
-fn llama_mixed() {
-    check("llama_mixed");
-}
-
-#[test]
-fn qwen2_odd() {
-    check("qwen2_odd");
-}
-
-#[test]
-fn qwen3_odd() {
-    check("qwen3_odd");
-}
+fixtures!(
+    deepseek_v2,
+    deepseek_v3,
+    llama,
+    llama_biased,
+    llama_f16,
+    llama_linear,
+    llama_mixed,
+    mixtral,
+    qwen2_odd,
+    qwen2_sharded,
+    qwen2_tied,
+    qwen3,
+    qwen3_f32,
+    qwen3_moe,
+    qwen3_odd,
+);

@@ -5,19 +5,22 @@ use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::Tensor;
 use crate::{Dim, TensorType};
 
-/// `x / (Σ x + eps)` over the innermost axis: how routers make the chosen experts' weights add up to one.
+/// `x / max(Σ x + eps, least)` over the innermost axis: how routers make the chosen experts' weights add up to one.
 ///
 /// | value  | shape   | dtype     |                  |
 /// |--------|---------|-----------|------------------|
 /// | `x`    | [.., D] | any float |                  |
 /// | -> `y` | [.., D] | as `x`    | computed in f32  |
 ///
-/// Errors: no axis; `eps` negative.
-/// Source: HF `modeling_mixtral.py`; with `eps` 1e-20, `modeling_deepseek_v3.py`.
+/// Errors: no axis; `eps` or `least` negative.
+/// Source: HF `modeling_mixtral.py`; with `eps` 1e-20, `modeling_deepseek_v3.py`; with `least` 1e-12,
+/// `modeling_ernie4_5_moe.py`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Renormalize {
     /// Added to the sum.
     pub eps: Float,
+    /// The least that is divided by.
+    pub least: Float,
 }
 
 impl OpDef for Renormalize {
@@ -25,17 +28,21 @@ impl OpDef for Renormalize {
     const OPERANDS: &'static [Operand] = &[Operand::one("x")];
 
     fn attrs(&self) -> Attrs {
-        (self.eps.0 != 0.0).then_some(("eps", Attr::Float(self.eps))).into_iter().collect()
+        let attr = |name, value: Float| (value.0 != 0.0).then_some((name, Attr::Float(value)));
+        attr("eps", self.eps).into_iter().chain(attr("least", self.least)).collect()
     }
 
     fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
-        Ok(Renormalize { eps: attrs.optional_float("eps")?.unwrap_or(Float(0.0)) })
+        let mut number = |name| Ok::<_, AttrError>(attrs.optional_float(name)?.unwrap_or(Float(0.0)));
+        Ok(Renormalize { eps: number("eps")?, least: number("least")? })
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
         operands.min_rank(0, 1)?;
-        if self.eps.0 < 0.0 {
-            return Err(operands.attribute("eps", "is negative"));
+        for (name, value) in [("eps", self.eps), ("least", self.least)] {
+            if value.0 < 0.0 {
+                return Err(operands.attribute(name, "is negative"));
+            }
         }
         Ok(vec![operands.float(0)?.clone()])
     }
@@ -48,7 +55,7 @@ impl OpDef for Renormalize {
         let x = &operands[0];
         let mut data = Vec::with_capacity(x.numel());
         for row in x.floats().chunks(x.last().max(1)) {
-            let sum = row.iter().sum::<f64>() + self.eps.0;
+            let sum = (row.iter().sum::<f64>() + self.eps.0).max(self.least.0);
             data.extend(row.iter().map(|x| x / sum));
         }
         Ok(vec![Tensor::float(x.dtype, &x.shape, data)])
@@ -56,7 +63,8 @@ impl OpDef for Renormalize {
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
         let eps = if draw.flip() { Float(0.0) } else { Float(1e-20) };
-        (Renormalize { eps }, vec![TensorType::new(draw.float(), draw.shape(1, 3))])
+        let least = if draw.flip() { Float(0.0) } else { Float(0.5) };
+        (Renormalize { eps, least }, vec![TensorType::new(draw.float(), draw.shape(1, 3))])
     }
 }
 

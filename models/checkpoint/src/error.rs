@@ -137,7 +137,7 @@ pub enum HeaderError {
     #[error("the file is empty: download it again")]
     Empty,
     /// Too short for the length of the header.
-    #[error("the file has {file_len} bytes, too few for a safetensors header: download it again")]
+    #[error("the file of {file_len} B is too short for a safetensors header: download it again")]
     TooShort {
         /// Size in bytes.
         file_len: u64,

@@ -285,8 +285,42 @@ impl<'de> Visitor<'de> for RawHeaderVisitor {
 #[serde(expecting = "an object with `dtype`, `shape` and `data_offsets`")]
 struct RawTensor {
     dtype: String,
-    shape: Vec<usize>,
-    data_offsets: (usize, usize),
+    shape: Vec<Count>,
+    data_offsets: Range,
+}
+
+/// Where a tensor's data begins and ends, in bytes.
+#[derive(Deserialize)]
+#[serde(expecting = "where its data begins and ends: a list")]
+struct Range(Count, Count);
+
+/// A number of elements or bytes that this machine can address.
+struct Count(usize);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u64(CountVisitor)
+    }
+}
+
+/// Says what is expected in words that are not Rust's.
+struct CountVisitor;
+
+impl Visitor<'_> for CountVisitor {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number from 0 to {}", usize::MAX)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Count, E> {
+        let count = usize::try_from(value).map(Count);
+        count.map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Count, E> {
+        Err(E::invalid_value(de::Unexpected::Signed(value), &self))
+    }
 }
 
 impl RawTensor {
@@ -296,7 +330,9 @@ impl RawTensor {
         let dtype = known.map_err(|_: de::value::Error| {
             E::custom(format_args!("unknown type `{dtype}`; types are spelt as in `F32` and `BF16`"))
         })?;
-        Ok(TensorInfo { dtype, shape, data_offsets })
+        let shape = shape.into_iter().map(|Count(dim)| dim).collect();
+        let Range(Count(start), Count(end)) = data_offsets;
+        Ok(TensorInfo { dtype, shape, data_offsets: (start, end) })
     }
 }
 

@@ -1,25 +1,39 @@
 //! The blocks that fill the slots of families: each in a file of its own, and a line in [`BLOCKS`].
 
+mod activation;
 mod attention;
 mod embedding;
 mod gated_mlp;
+mod latent_attention;
+mod layer_norm;
 mod linear;
+mod mlp;
 mod rms_norm;
 mod rotary_embedding;
+mod routed_experts;
 
-use mscc_ir::Value;
+use mscc_ir::{Dim, Value};
 
 use crate::trace::{Scope, TraceError};
 
 /// All blocks, by name.
-pub static BLOCKS: [&Block; 6] = [
+pub static BLOCKS: [&Block; 10] = [
     &attention::BLOCK,
     &embedding::BLOCK,
     &gated_mlp::BLOCK,
+    &latent_attention::BLOCK,
+    &layer_norm::BLOCK,
     &linear::BLOCK,
+    &mlp::BLOCK,
     &rms_norm::BLOCK,
     &rotary_embedding::BLOCK,
+    &routed_experts::BLOCK,
 ];
+
+/// A size that fits, since its factors are at most 2^31.
+fn dim(size: u64) -> Dim {
+    Dim::constant(i64::try_from(size).expect("a product of two sizes is at most 2^62"))
+}
 
 /// A part of a model that families are made of.
 #[derive(Debug)]
@@ -82,6 +96,8 @@ pub enum ParamKind {
     Flag,
     /// A text.
     Text,
+    /// A list of finite numbers.
+    Numbers,
 }
 
 impl Param {
@@ -109,6 +125,7 @@ impl ParamKind {
             ParamKind::Number => "a number",
             ParamKind::Flag => "true or false",
             ParamKind::Text => "a text",
+            ParamKind::Numbers => "a list of numbers",
         }
     }
 }
@@ -121,7 +138,7 @@ mod tests {
     fn are_sorted_and_their_defaults_parse() {
         assert!(BLOCKS.is_sorted_by(|a, b| a.name < b.name));
         for param in BLOCKS.iter().flat_map(|block| block.params) {
-            assert!(!["block", "at", "names", "tied_to"].contains(&param.name));
+            assert!(!crate::spec::KEYS.contains(&param.name));
             if let Some(default) = param.default {
                 crate::spec::Expr::parse(default).unwrap();
             }

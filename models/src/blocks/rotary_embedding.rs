@@ -117,7 +117,7 @@ fn yarn_attention_factor(scope: &Scope<'_, '_>) -> Result<f64, TraceError> {
         return Ok(given);
     }
     let factor = positive(scope, "factor")?.0;
-    let magnitude = |mscale: f64| if factor > 1.0 { 0.1 * mscale * factor.ln() + 1.0 } else { 1.0 };
+    let magnitude = |mscale: f64| yarn_magnitude(factor, mscale);
     let (mscale, mscale_all_dim) = (scope.number("mscale"), scope.number("mscale_all_dim"));
     if mscale == 0.0 || mscale_all_dim == 0.0 {
         return Ok(magnitude(1.0));
@@ -128,4 +128,9 @@ fn yarn_attention_factor(scope: &Scope<'_, '_>) -> Result<f64, TraceError> {
     } else {
         Err(scope.bad("mscale_all_dim", "a number that gives a finite factor"))
     }
+}
+
+/// By how much a context that is `factor` times as long sharpens attention.
+pub(super) fn yarn_magnitude(factor: f64, mscale: f64) -> f64 {
+    if factor > 1.0 { 0.1 * mscale * factor.ln() + 1.0 } else { 1.0 }
 }

@@ -47,11 +47,14 @@ pub(super) fn parse_object(path: &Path, bytes: &[u8]) -> Result<Map<String, Valu
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(syntax(1, 1, "begins with a byte order mark: save it as UTF-8 without one".to_owned()));
     }
+    if let Some(problem) = no_text(bytes) {
+        return Err(syntax(1, 1, problem.to_owned()));
+    }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
-        syntax(line, column, "not UTF-8".to_owned())
+        syntax(line, column, "not UTF-8: save the file in that encoding".to_owned())
     })?;
     if text.trim().is_empty() {
         return Err(syntax(1, 1, "the file is empty".to_owned()));
@@ -71,8 +74,55 @@ pub(super) fn parse_object(path: &Path, bytes: &[u8]) -> Result<Map<String, Valu
             let message = error.to_string();
             let place = format!(" at line {line} column {column}");
             let message = message.strip_suffix(&place).unwrap_or(&message).to_owned();
-            Err(syntax(line, column, not_a_number(text, line, column).unwrap_or(message)))
+            let better = not_a_number(text, line, column);
+            let better = better.or_else(|| advice(text, line, column, &message).map(str::to_owned));
+            Err(syntax(line, column, better.unwrap_or(message)))
         }
+    }
+}
+
+/// What a file is that is no text at all, and what to do.
+fn no_text(bytes: &[u8]) -> Option<&'static str> {
+    let formats: [(&[u8], &str); 5] = [
+        (b"\xff\xfe", "UTF-16: save the file as UTF-8"),
+        (b"\xfe\xff", "UTF-16: save the file as UTF-8"),
+        (b"{\0", "UTF-16: save the file as UTF-8"),
+        (b"\x1f\x8b", "compressed: unpack the file with gunzip"),
+        (b"PK\x03\x04", "a zip archive: unpack it"),
+    ];
+    let format = formats.into_iter().find(|(begin, _)| bytes.starts_with(begin)).map(|(_, problem)| problem);
+    let zeros = bytes.first().is_some_and(|byte| *byte == 0);
+    format.or(zeros.then_some("zero bytes, as after a download that was cut: download the file again"))
+}
+
+/// What is probably the matter where the parser stopped, and what to do.
+fn advice(text: &str, line: usize, column: usize, message: &str) -> Option<&'static str> {
+    if message.starts_with("EOF") {
+        return Some("the file ends in the middle: download it again");
+    }
+    if message == "trailing comma" {
+        return Some("a comma with nothing behind it: remove it");
+    }
+    let start = text.trim_start();
+    if start.starts_with('<') {
+        return Some("a web page, perhaps an error in place of the download: download the file again");
+    }
+    if message == "expected value" && !start.starts_with(['{', '[']) {
+        let is_yaml =
+            start.lines().next().is_some_and(|first| first.contains(": ") || first.starts_with("---"));
+        return Some(match is_yaml {
+            true => "YAML, and JSON is expected: a model.yaml is told by its name, *.yaml or *.yml",
+            false => "no JSON: name a config.json, the directory that has it, or a model.yaml",
+        });
+    }
+    let before = text.lines().nth(line.checked_sub(1)?)?.as_bytes().get(..column)?;
+    match before.last()? {
+        b'/' | b'#' => Some("a comment, which JSON has not: remove it"),
+        b'\'' => {
+            Some("single quotes, as Python writes them: JSON has \"double\" ones, and true, false and null")
+        }
+        _ if message == "trailing characters" => Some("text behind the end of the object: remove it"),
+        _ => None,
     }
 }
 
@@ -185,24 +235,32 @@ mod tests {
 
     #[test]
     fn names_the_place_of_what_it_refuses() {
-        let cases: [(&[u8], &str); 18] = [
+        let cases: [(&[u8], &str); 26] = [
             (b"", "config.json:1:1: the file is empty"),
             (b" \n", "the file is empty"),
             (b"\xef\xbb\xbf{}", "config.json:1:1: begins with a byte order mark"),
             (b"{\n \"a\": \"\xff\"}", "config.json:2:8: not UTF-8"),
-            (b"\xff\xfe{\0}\0", "not UTF-8"),
+            (b"\xff\xfe{\0}\0", "UTF-16: save"),
+            (b"{\0}\0", "UTF-16: save"),
+            (b"\x1f\x8b\x08", "unpack the file"),
+            (b"\0\0\0", "zero bytes"),
+            (b"<html>", "a web page"),
+            (b"model_type: llama\n", "YAML, and JSON is expected"),
+            (b"# Title\n", "config.json:1:1: no JSON"),
+            (b"{\"a\":1, // b\n}", "config.json:1:9: a comment"),
+            (b"{\"a\":1,\n# b\n}", "config.json:2:1: a comment"),
             (b"[1]", "expected an object, found a list of 1"),
             (b"null", "expected an object, found null"),
-            (b"{", "config.json:1:1: EOF"),
-            (b"{\"a\":1,}", "config.json:1:8: trailing comma"),
-            (b"{} {}", "trailing characters"),
+            (b"{", "config.json:1:1: the file ends in the middle: download"),
+            (b"{\"a\":1,}", "config.json:1:8: a comma with nothing behind it"),
+            (b"{} {}", "text behind the end of the object"),
             (b"{\n\"a\": NaN}", "config.json:2:6: NaN is no JSON number"),
             (b"{\"a\":[1, Infinity]}", "Infinity is no JSON number"),
             (b"{\"a\":-Infinity}", "Infinity is no JSON number"),
             (b"{\"a\":1e999}", "number out of range"),
             (b"{\"a\":{\"b\":1,\n\"b\":2}}", "config.json:2:3: key `b` appears twice"),
             (b"{\"a\":01}", "invalid number"),
-            (b"{'a':1}", "key must be a string"),
+            (b"{'a':1}", "single quotes, as Python writes them"),
             (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ];
         for (bytes, expected) in cases {

@@ -17,9 +17,11 @@ use super::setting::Setting;
 /// | `a == b`, `!=`, `<`, `<=`, `>`, `>=`, `a in b` | a truth value; order is of numbers, `in` of lists |
 /// | `a ?? b`                          | `a`, or `b` if `a` is null                                  |
 /// | `a + b`, `-`, `*`, `/`            | a number; integers divide without remainder                 |
+/// | `a % b`                           | what is left of integer `a`, from 0 to `b - 1`              |
 /// | `a[b]`                            | an item of a list, from 0                                   |
 /// | `only(a, b)`                      | whether all items of list `a` equal `b`                     |
 /// | `sqrt(a)`, `min(a, b)`, `max(a, b)` | a number                                                  |
+/// | `floor(a)`                        | an integer                                                  |
 ///
 /// From loosest to tightest: `if`, `or`, `and`, `not`, comparisons, `??`, sums, products, sign, index.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,10 +135,11 @@ pub(super) enum Binary {
     Subtract,
     Multiply,
     Divide,
+    Modulo,
 }
 
 /// All of [`Binary`] with their spelling and how tightly they bind.
-pub(super) const BINARY: [(Binary, &str, u8); 14] = [
+pub(super) const BINARY: [(Binary, &str, u8); 15] = [
     (Binary::Or, "or", 1),
     (Binary::And, "and", 2),
     (Binary::Equal, "==", 4),
@@ -151,6 +154,7 @@ pub(super) const BINARY: [(Binary, &str, u8); 14] = [
     (Binary::Subtract, "-", 6),
     (Binary::Multiply, "*", 7),
     (Binary::Divide, "/", 7),
+    (Binary::Modulo, "%", 7),
 ];
 
 impl Binary {
@@ -160,7 +164,7 @@ impl Binary {
 }
 
 /// Functions and how many arguments they take. Whether there are such is seen when they are called.
-const FUNCTIONS: [(&str, usize); 4] = [("only", 2), ("sqrt", 1), ("min", 2), ("max", 2)];
+const FUNCTIONS: [(&str, usize); 5] = [("only", 2), ("sqrt", 1), ("floor", 1), ("min", 2), ("max", 2)];
 
 fn functions() -> String {
     let names: Vec<String> = FUNCTIONS.iter().map(|(name, count)| format!("{name} of {count}")).collect();
@@ -170,7 +174,12 @@ fn functions() -> String {
 impl Expr {
     /// Reads an expression.
     pub fn parse(text: &str) -> Result<Expr, ExprError> {
-        let expr = Expr { text: text.to_owned(), root: parse(text)? };
+        Expr::part(text, &parse(text)?)
+    }
+
+    /// The expression that `root` is, a part of `text`.
+    pub(super) fn part(text: &str, root: &Term) -> Result<Expr, ExprError> {
+        let expr = Expr { text: text.to_owned(), root: root.clone() };
         let mut unknown = None;
         expr.root.visit(&mut |term| {
             if let TermKind::Call(name, arguments) = &term.kind
@@ -330,6 +339,7 @@ fn eval(term: &Term, lookup: &dyn Fn(&str) -> Setting) -> Evaluated<Setting> {
                 Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
                     compare(*binary, value(left)?, value(right)?).map_err(at)?
                 }
+                Binary::Modulo => modulo(value(left)?, value(right)?).map_err(at)?,
                 Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide => {
                     arithmetic(*binary, value(left)?, value(right)?).map_err(at)?
                 }
@@ -403,6 +413,15 @@ fn arithmetic(binary: Binary, left: Setting, right: Setting) -> Result<Setting, 
     )
 }
 
+fn modulo(left: Setting, right: Setting) -> Result<Setting, ExprProblem> {
+    let integer = |found: Setting| match found {
+        Setting::Int(int) => Ok(int),
+        found => Err(ExprProblem::Operand { operator: "%", expected: "integers", found }),
+    };
+    let result = integer(left)?.checked_rem_euclid(integer(right)?);
+    result.map(Setting::Int).ok_or(ExprProblem::NoNumber { operator: "%" })
+}
+
 fn call(name: &str, arguments: &[Setting]) -> Result<Setting, ExprProblem> {
     match (name, arguments) {
         ("only", [items, value]) => {
@@ -410,6 +429,16 @@ fn call(name: &str, arguments: &[Setting]) -> Result<Setting, ExprProblem> {
             Ok(Setting::Bool(items.iter().all(|item| item.equals(value))))
         }
         ("sqrt", [value]) => finite("sqrt", number("sqrt", value.clone())?.sqrt()),
+        ("floor", [value]) => {
+            let floor = number("floor", value.clone())?.floor();
+            // Integers up to 2^53 are exact as numbers.
+            let fits = floor.abs() <= (1_i64 << 53) as f64;
+            if fits {
+                Ok(Setting::Int(floor as i64))
+            } else {
+                Err(ExprProblem::NoNumber { operator: "floor" })
+            }
+        }
         ("min" | "max", [a, b]) => {
             let operator = if name == "min" { "min" } else { "max" };
             let less = number(operator, a.clone())? < number(operator, b.clone())?;
@@ -460,6 +489,8 @@ mod tests {
             ("not bias == false", "true"),
             ("sqrt(hidden_size)", "8.0"),
             ("max(min(1, 2.5), 0)", "1"),
+            ("7 % 3 + (0 - 1) % 3", "3"),
+            ("floor(hidden_size * 0.4)", "25"),
         ] {
             assert_eq!(check(text), expected, "{text}");
         }
@@ -496,6 +527,9 @@ mod tests {
             ("'a", "1: expected a closing quote, found the end"),
             ("a # b", "3: expected an operator or the end, found `#`"),
             ("hidden_size / 3", "13: 64 is no multiple of 3"),
+            ("1 % 0", "3: the result of `%` is no number, or too large"),
+            ("1 % 0.5", "3: `%` takes integers, found 0.5"),
+            ("floor(1e300)", "1: the result of `floor` is no number, or too large"),
             ("1 / 0", "3: the result of `/` is no number, or too large"),
             ("9223372036854775807 + 1", "21: the result of `+` is no number, or too large"),
             ("99999999999999999999", "1: expected a number in range, found `99999999999999999999`"),
@@ -507,7 +541,7 @@ mod tests {
             assert_eq!(check(text), expected, "{text}");
         }
         assert!(
-            check("floor(1)").starts_with("1: there is no function `floor` of 1 arguments: expected only")
+            check("round(1)").starts_with("1: there is no function `round` of 1 arguments: expected only")
         );
         assert!(check(&"(".repeat(200)).ends_with("nested too deep"));
         assert!(check(&"-".repeat(200)).ends_with("nested too deep"));

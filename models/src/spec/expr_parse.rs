@@ -43,8 +43,8 @@ enum TokenKind {
     End,
 }
 
-const MARKS: [&str; 16] =
-    ["==", "!=", "<=", ">=", "??", "<", ">", "+", "-", "*", "/", "(", ")", "[", "]", ","];
+const MARKS: [&str; 17] =
+    ["==", "!=", "<=", ">=", "??", "<", ">", "+", "-", "*", "/", "%", "(", ")", "[", "]", ","];
 
 fn tokens(text: &str) -> Parsed<Vec<Token>> {
     let chars: Vec<char> = text.chars().take(MAX_CHARS + 1).collect();

@@ -19,14 +19,16 @@ pub struct Family {
     pub architectures: Vec<String>,
     /// Config keys it uses and what stands in for missing ones.
     pub config: Vec<(String, Setting)>,
+    /// Config keys that change nothing in these models, and why.
+    pub ignore: Vec<(String, String)>,
     /// What must hold of a config.
     pub requires: Vec<Requirement>,
     /// Tokens that the model was trained for.
     pub max_model_len: Argument,
     /// Token ids to hidden states.
     pub embed_tokens: Slot,
-    /// Positions to cosines and sines.
-    pub rotary_emb: Slot,
+    /// Positions to cosines and sines: a slot for each kind of table.
+    pub rotary_emb: Vec<Slot>,
     /// The layers.
     pub layers: Layers,
     /// Hidden states to hidden states, after all layers.
@@ -48,6 +50,8 @@ pub struct Layers {
     pub slots: Vec<Slot>,
     /// What a layer computes; the last is its output.
     pub steps: Vec<Step>,
+    /// Factors that steps multiply values by.
+    pub factors: Vec<Argument>,
 }
 
 /// A condition on a config.
@@ -61,11 +65,22 @@ pub struct Requirement {
     pub supported: String,
 }
 
-/// A place filled by a block.
+/// A place for a block.
 #[derive(Clone, Debug)]
 pub struct Slot {
     /// Its name.
     pub name: String,
+    /// What may fill it; the first whose condition holds does. Not empty.
+    pub fillings: Vec<Filling>,
+}
+
+/// A block in a slot.
+#[derive(Clone, Debug)]
+pub struct Filling {
+    /// The slot's name.
+    pub slot: String,
+    /// When it fills the slot; always if there is no condition.
+    pub condition: Option<Argument>,
     /// Where it stands in the file.
     pub place: Place,
     /// What fills it.
@@ -112,6 +127,7 @@ impl Family {
             "model_type",
             "architectures",
             "config",
+            "ignore",
             "requires",
             "max_model_len",
             "embed_tokens",
@@ -131,14 +147,15 @@ impl Family {
             file: file.to_owned(),
             model_type: map.require("model_type")?.str()?.to_owned(),
             architectures: map.require("architectures")?.strs()?,
+            ignore: map.get("ignore").map_or(Ok(Vec::new()), reasons)?,
             requires: map.get("requires").map_or(Ok(Vec::new()), |requires| reader.requires(requires))?,
             max_model_len: reader.argument(map.require("max_model_len")?)?,
             embed_tokens: reader.slot("embed_tokens", map, Interface::Tokens)?,
-            rotary_emb: reader.slot("rotary_emb", map, Interface::Positions)?,
+            rotary_emb: reader.rotary_emb(map)?,
             layers: reader.layers(layers)?,
             norm: reader.slot("norm", map, Interface::Hidden)?,
             lm_head: reader.slot("lm_head", map, Interface::Hidden)?,
-            skip: map.get("skip").map_or(Ok(Vec::new()), skip)?,
+            skip: map.get("skip").map_or(Ok(Vec::new()), reasons)?,
             config,
         })
     }
@@ -147,7 +164,7 @@ impl Family {
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let listed = self.config.iter().map(|(key, _)| key.as_str());
         let mut own = Vec::new();
-        for argument in self.slots().flat_map(|slot| &slot.arguments) {
+        for argument in self.fillings().flat_map(|filling| &filling.arguments) {
             argument.expr.keys(&mut |key| {
                 if key != LAYER_INDEX {
                     own.push(key);
@@ -157,10 +174,10 @@ impl Family {
         listed.chain(own)
     }
 
-    /// All slots, those of a layer once.
-    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
-        let ends = [&self.embed_tokens, &self.rotary_emb, &self.norm, &self.lm_head];
-        ends.into_iter().chain(&self.layers.slots)
+    /// What may fill any slot, those of a layer once.
+    pub fn fillings(&self) -> impl Iterator<Item = &Filling> {
+        let ends = [&self.embed_tokens, &self.norm, &self.lm_head].into_iter();
+        ends.chain(&self.rotary_emb).chain(&self.layers.slots).flat_map(|slot| &slot.fillings)
     }
 }
 
@@ -168,15 +185,24 @@ impl Layers {
     /// Whether a parameter depends on the layer.
     pub fn vary(&self) -> bool {
         let mut vary = false;
-        for argument in self.slots.iter().flat_map(|slot| slot.arguments.iter().chain(&slot.tied_to)) {
+        let fillings = self.slots.iter().flat_map(|slot| &slot.fillings);
+        let arguments = fillings
+            .flat_map(|filling| filling.condition.iter().chain(&filling.arguments).chain(&filling.tied_to));
+        for argument in arguments.chain(&self.factors) {
             argument.expr.keys(&mut |key| vary |= key == LAYER_INDEX);
         }
         vary
     }
 }
 
+/// Keys of a slot that are no parameters of its block.
+pub(crate) const KEYS: [&str; 5] = ["if", "block", "at", "names", "tied_to"];
+
+/// The key of tables of cosines and sines, and the name of the only one.
+pub(crate) const ROTARY_EMB: &str = "rotary_emb";
+
 /// Reads parts of a family's file.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     config: &'a [(String, Setting)],
     /// Whether expressions may use the index of the layer.
     in_layer: bool,
@@ -212,13 +238,37 @@ impl Reader<'_> {
         for (name, ..) in &map.entries {
             slots.push(reader.slot(name, map, Interface::Hidden)?);
         }
-        let steps = steps::read(layers.require("steps")?.map()?, &slots)?;
-        Ok(Layers { at: template, count: self.argument(layers.require("count")?)?, slots, steps })
+        let (steps, factors) = steps::read(layers.require("steps")?.map()?, &slots, &reader)?;
+        Ok(Layers { at: template, count: self.argument(layers.require("count")?)?, slots, steps, factors })
     }
 
-    /// The slot `name` of `parent`.
+    /// One slot, or a mapping of names to slots.
+    fn rotary_emb(&self, map: &Map) -> Located<Vec<Slot>> {
+        match map.require(ROTARY_EMB)? {
+            Yaml { content: Content::Map(tables), .. } if tables.get("block").is_none() => {
+                let names = tables.entries.iter().map(|(name, ..)| name);
+                names.map(|name| self.slot(name, tables, Interface::Positions)).collect()
+            }
+            _ => Ok(vec![self.slot(ROTARY_EMB, map, Interface::Positions)?]),
+        }
+    }
+
+    /// The slot `name` of `parent`: a filling, or a list of them with conditions.
     fn slot(&self, name: &str, parent: &Map, interface: Interface) -> Located<Slot> {
         let value = parent.require(name)?;
+        let fillings = match &value.content {
+            Content::List(items) if items.is_empty() => {
+                return Err((value.place, FamilyProblem::Missing("block".to_owned())));
+            }
+            Content::List(items) => {
+                items.iter().map(|item| self.filling(name, item, interface)).collect::<Located<_>>()?
+            }
+            Content::Scalar(_) | Content::Map(_) => vec![self.filling(name, value, interface)?],
+        };
+        Ok(Slot { name: name.to_owned(), fillings })
+    }
+
+    fn filling(&self, name: &str, value: &Yaml, interface: Interface) -> Located<Filling> {
         let map = value.map()?;
         let block_name = map.require("block")?;
         let all = blocks::BLOCKS.iter();
@@ -233,11 +283,12 @@ impl Reader<'_> {
             return Err((block_name.place, FamilyProblem::WrongBlock { slot, expected, blocks }));
         }
         let params = block.params.iter().map(|param| param.name);
-        map.only(&Vec::from_iter(["block", "at", "names", "tied_to"].into_iter().chain(params)))?;
+        map.only(&Vec::from_iter(KEYS.into_iter().chain(params)))?;
         let arguments =
             block.params.iter().map(|param| self.parameter(param, map)).collect::<Located<_>>()?;
-        Ok(Slot {
-            name: name.to_owned(),
+        Ok(Filling {
+            slot: name.to_owned(),
+            condition: map.get("if").map(|value| self.argument(value)).transpose()?,
             place: value.place,
             block,
             arguments,
@@ -271,13 +322,18 @@ impl Reader<'_> {
         }
     }
 
-    fn argument(&self, value: &Yaml) -> Located<Argument> {
+    pub(super) fn argument(&self, value: &Yaml) -> Located<Argument> {
         let expr = match &value.content {
             Content::Scalar(Setting::Str(text)) => {
                 Expr::parse(text).map_err(|error| (value.place, error.into()))?
             }
             Content::Scalar(_) | Content::List(_) | Content::Map(_) => Expr::constant(value.literal()?),
         };
+        self.checked(expr, value.place)
+    }
+
+    /// An expression of keys that the family lists.
+    pub(super) fn checked(&self, expr: Expr, place: Place) -> Located<Argument> {
         let mut unknown = None;
         expr.keys(&mut |key| {
             if let Err(problem) = self.known(key) {
@@ -285,8 +341,8 @@ impl Reader<'_> {
             }
         });
         match unknown {
-            None => Ok(Argument { expr, place: value.place }),
-            Some(problem) => Err((value.place, problem)),
+            None => Ok(Argument { expr, place }),
+            Some(problem) => Err((place, problem)),
         }
     }
 
@@ -300,9 +356,10 @@ impl Reader<'_> {
     }
 }
 
-fn skip(patterns: &Yaml) -> Located<Vec<(String, String)>> {
-    let entries = patterns.map()?.entries.iter();
-    entries.map(|(pattern, _, reason)| Ok((pattern.clone(), reason.str()?.to_owned()))).collect()
+/// Keys or patterns, each with a reason.
+fn reasons(list: &Yaml) -> Located<Vec<(String, String)>> {
+    let entries = list.map()?.entries.iter();
+    entries.map(|(name, _, reason)| Ok((name.clone(), reason.str()?.to_owned()))).collect()
 }
 
 fn names(block: &'static Block, map: &Map) -> Located<Vec<(String, String)>> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mscc_checkpoint::Checkpoint;
 use mscc_ir::{DType, Template};
 
+use super::TraceOptions;
 use super::error::TraceError;
 use super::scope::Arguments;
 use crate::blocks::{Param, ParamKind};
@@ -20,6 +21,8 @@ pub(super) struct Context<'a> {
     /// The type of tensors that are not there to tell.
     pub default_dtype: DType,
     pub block_size: u32,
+    /// Longest sequence, in tokens.
+    pub max_model_len: u32,
     settings: BTreeMap<&'a str, Setting>,
 }
 
@@ -29,8 +32,7 @@ impl<'a> Context<'a> {
         family: &'a Family,
         config: &'a HfConfig,
         checkpoint: Option<&'a Checkpoint>,
-        compute_dtype: DType,
-        block_size: u32,
+        options: &TraceOptions,
     ) -> Result<Self, TraceError> {
         let mut settings = BTreeMap::new();
         for (key, default) in &family.config {
@@ -54,16 +56,35 @@ impl<'a> Context<'a> {
                 });
             }
         };
-        let context =
-            Context { family, config, checkpoint, compute_dtype, default_dtype, block_size, settings };
+        let mut context = Context {
+            family,
+            config,
+            checkpoint,
+            compute_dtype: options.compute_dtype,
+            default_dtype,
+            block_size: options.block_size,
+            max_model_len: 0,
+            settings,
+        };
         context.check_keys()?;
+        let trained = context.trained()?;
+        context.max_model_len = match options.max_model_len {
+            Some(given) => given,
+            None if trained <= MAX_TRAINED => trained,
+            None => {
+                let found = Setting::Int(i64::from(trained));
+                let expected = format!("a size up to {MAX_TRAINED}");
+                return Err(context.bad_setting(&family.max_model_len.expr, found, expected));
+            }
+        };
         Ok(context)
     }
 
     /// Checks each parameter that is a key as it stands, before anything is computed of the key.
     fn check_keys(&self) -> Result<(), TraceError> {
-        for slot in self.family.slots() {
-            for (param, argument) in slot.block.params.iter().zip(&slot.arguments) {
+        // A slot with alternatives need not be filled by this one.
+        for filling in self.family.fillings().filter(|filling| filling.condition.is_none()) {
+            for (param, argument) in filling.block.params.iter().zip(&filling.arguments) {
                 if argument.expr.as_key().is_some_and(|key| key != LAYER_INDEX) {
                     self.typed(param, argument, None)?;
                 }
@@ -71,6 +92,11 @@ impl<'a> Context<'a> {
         }
         self.size(&self.family.layers.count)?;
         Ok(())
+    }
+
+    /// Tokens that the model was trained for.
+    pub fn trained(&self) -> Result<u32, TraceError> {
+        self.size(&self.family.max_model_len)
     }
 
     /// The value of an expression.
@@ -98,21 +124,40 @@ impl<'a> Context<'a> {
     }
 
     /// An expression that is true or false.
-    pub fn flag(&self, argument: &Argument) -> Result<bool, TraceError> {
-        match self.eval(argument, None)? {
+    pub fn flag(&self, argument: &Argument, layer: Option<u32>) -> Result<bool, TraceError> {
+        match self.eval(argument, layer)? {
             Setting::Bool(value) => Ok(value),
             Setting::Null => Ok(false),
             found => Err(self.bad_setting(&argument.expr, found, ParamKind::Flag.describe().to_owned())),
         }
     }
 
-    /// The values of a slot's parameters in a layer.
+    /// What fills a slot in a layer, and the values of its parameters.
     pub fn arguments(&self, slot: &Slot, layer: Option<u32>) -> Result<Arguments, TraceError> {
-        let mut values = Vec::with_capacity(slot.arguments.len());
-        for (param, argument) in slot.block.params.iter().zip(&slot.arguments) {
+        let mut holds = None;
+        for (at, filling) in slot.fillings.iter().enumerate() {
+            let fills = match &filling.condition {
+                None => true,
+                Some(condition) => self.flag(condition, layer)?,
+            };
+            if fills {
+                holds = Some((at, filling));
+                break;
+            }
+        }
+        let Some((filling_index, filling)) = holds else {
+            return Err(TraceError::Unfilled {
+                config: self.config.path().to_owned(),
+                file: self.family.file.clone(),
+                slot: slot.name.clone(),
+                layer,
+            });
+        };
+        let mut values = Vec::with_capacity(filling.arguments.len());
+        for (param, argument) in filling.block.params.iter().zip(&filling.arguments) {
             values.push(self.typed(param, argument, layer)?);
         }
-        let tied_to = match &slot.tied_to {
+        let tied_to = match &filling.tied_to {
             None => None,
             Some(argument) => match self.eval(argument, layer)? {
                 Setting::Null => None,
@@ -122,7 +167,15 @@ impl<'a> Context<'a> {
                 }
             },
         };
-        Ok(Arguments { values, tied_to })
+        Ok(Arguments { filling: filling_index, values, tied_to })
+    }
+
+    /// A factor of a step.
+    pub fn factor(&self, argument: &Argument, layer: u32) -> Result<f64, TraceError> {
+        let found = self.eval(argument, Some(layer))?;
+        found
+            .as_f64()
+            .ok_or_else(|| self.bad_setting(&argument.expr, found, ParamKind::Number.describe().to_owned()))
     }
 
     fn typed(&self, param: &Param, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
@@ -133,13 +186,14 @@ impl<'a> Context<'a> {
     /// Whether the checkpoint holds a tensor.
     pub fn is_stored(&self, path: &str, layer: Option<u32>) -> bool {
         let Some(checkpoint) = self.checkpoint else { return false };
-        let name = Template::new(path).map(|template| template.render(index(layer)));
+        let name = Template::new(path).map(|template| template.member(0).render(index(layer)));
         name.is_ok_and(|name| checkpoint.tensor(&name).is_some())
     }
 
-    /// The type in which a tensor is stored, or would be.
+    /// The type in which a tensor is stored, or would be; that of a stack's first.
     pub fn stored_dtype(&self, name: &Template, layer: Option<u32>) -> DType {
-        let stored = self.checkpoint.and_then(|checkpoint| checkpoint.tensor(&name.render(index(layer))));
+        let name = name.member(0).render(index(layer));
+        let stored = self.checkpoint.and_then(|checkpoint| checkpoint.tensor(&name));
         stored.and_then(|tensor| weight_dtype(&tensor.dtype)).unwrap_or(self.default_dtype)
     }
 
@@ -190,6 +244,9 @@ impl<'a> Context<'a> {
 
 const MAX_SIZE: i64 = 1 << 31;
 
+/// Longest sequence that a config may ask for on its own, in tokens.
+const MAX_TRAINED: u32 = 1 << 26;
+
 /// The type of a stored tensor, if it is one that weights may have.
 pub(super) fn weight_dtype(stored: &mscc_checkpoint::DType) -> Option<DType> {
     dtype_from_checkpoint(stored).filter(|dtype| is_weight_dtype(*dtype))
@@ -221,6 +278,9 @@ fn typed(param: &Param, value: Setting) -> Result<Setting, Setting> {
         (ParamKind::Number, value @ Setting::Float(_)) => Ok(value),
         (ParamKind::Flag, value @ Setting::Bool(_)) => Ok(value),
         (ParamKind::Text, value @ Setting::Str(_)) => Ok(value),
+        (ParamKind::Numbers, Setting::List(items)) if items.iter().all(|item| item.as_f64().is_some()) => {
+            Ok(Setting::List(items))
+        }
         (_, value) => Err(value),
     }
 }

@@ -68,6 +68,21 @@ pub enum TraceError {
         /// What is wrong.
         problem: ExprProblem,
     },
+    /// A slot of which no alternative's condition holds.
+    #[error(
+        "{}: of slot `{slot}` no `if` holds{} ({file})", config.display(),
+        layer.map_or(String::new(), |layer| format!(" in layer {layer}"))
+    )]
+    Unfilled {
+        /// The config.
+        config: PathBuf,
+        /// The family's file.
+        file: String,
+        /// The slot.
+        slot: String,
+        /// The layer, if it is a layer's slot.
+        layer: Option<u32>,
+    },
     /// A block that does not fit where the family puts it.
     #[error("{0}")]
     Misfit(Box<Misfit>),

@@ -10,13 +10,14 @@ mod weights;
 use std::collections::HashMap;
 
 use mscc_checkpoint::Checkpoint;
+use mscc_ir::attr::Float;
 use mscc_ir::graph::Sink;
-use mscc_ir::ops::{Add, Gather};
+use mscc_ir::ops::{Add, Gather, Scale, TypeError};
 use mscc_ir::step::{self, Limits};
 use mscc_ir::{DType, Graph, Module, SymbolInfo, Template, TensorType, Value, verify};
 
 use self::context::Context;
-use self::scope::{Arguments, Body, UsedWeight};
+use self::scope::{Arguments, Body, UsedWeight, table_name};
 use self::weights::Checker;
 use crate::families;
 use crate::hf::{HfConfig, LAYERS};
@@ -104,20 +105,12 @@ pub fn trace_family(
             keys: keys.lacking,
         });
     }
-    let context = Context::new(family, config, checkpoint, options.compute_dtype, options.block_size)?;
+    let context = Context::new(family, config, checkpoint, options)?;
     check_requirements(&context)?;
     let mut warnings = Vec::new();
-    let trained = context.size(&family.max_model_len)?;
-    if options.max_model_len.is_none() && trained > MAX_TRAINED {
-        let found = Setting::Int(i64::from(trained));
-        return Err(context.bad_setting(
-            &family.max_model_len.expr,
-            found,
-            format!("a size up to {MAX_TRAINED}"),
-        ));
-    }
+    let trained = context.trained()?;
     let limits = Limits {
-        max_model_len: options.max_model_len.unwrap_or(trained),
+        max_model_len: context.max_model_len,
         max_num_seqs: options.max_num_seqs,
         max_num_batched_tokens: options.max_num_batched_tokens,
         block_size: options.block_size,
@@ -182,10 +175,20 @@ struct Tracer<'a> {
     tied: Vec<(String, String)>,
 }
 
+/// The tables of cosines and sines: the name of each kind and its type.
+type Tables = Vec<(String, TensorType)>;
+
+/// What a layer's slots and steps are given.
+#[derive(Clone, Debug, PartialEq)]
+struct OfLayer {
+    slots: Vec<Arguments>,
+    factors: Vec<f64>,
+}
+
 /// Layers of equal parameters and stored types.
 struct Kind {
     function: usize,
-    arguments: Vec<Arguments>,
+    arguments: OfLayer,
     weights: Vec<UsedWeight>,
     dtypes: Vec<DType>,
     groups: Vec<String>,
@@ -213,30 +216,45 @@ impl Tracer<'_> {
     }
 
     /// Token ids to hidden states, positions to rotary tables; gives the types of both.
-    fn embed(&mut self) -> Result<(TensorType, TensorType), TraceError> {
+    fn embed(&mut self) -> Result<(TensorType, Tables), TraceError> {
         let (context, family) = (self.context, self.context.family);
-        let mut body = Body::new(context, "embed", None, &mut self.module.caches, None);
+        let mut body = Body::new(context, "embed", None, &mut self.module.caches, &[]);
         let token_ids = body.input("token_ids");
         let slot = &family.embed_tokens;
-        let hidden = one(body.slot(slot, &context.arguments(slot, None)?, token_ids, None)?);
-        let positions = body.input("positions");
-        let slot = &family.rotary_emb;
-        let tables = body.slot(slot, &context.arguments(slot, None)?, positions, None)?;
-        let [cos, sin] = tables.as_slice() else { unreachable!("a block of positions gives two tables") };
-        let (ty, table) = (body.graph.ty(hidden).clone(), body.graph.ty(*cos).clone());
-        for (name, value) in [("hidden_states", hidden), ("cos", *cos), ("sin", *sin)] {
-            body.graph.sink(Sink::State(name.to_owned()), value);
+        let arguments = context.arguments(slot, None)?;
+        let hidden = one(body.slot(slot, &arguments, token_ids, None)?);
+        let ty = body.graph.ty(hidden).clone();
+        body.graph.sink(Sink::State("hidden_states".to_owned()), hidden);
+        body.graph.sink(Sink::Tap(Template::new(&arguments.of(slot).at)?), hidden);
+        let mut tables = Tables::new();
+        for slot in &family.rotary_emb {
+            let positions = body.input("positions");
+            let both = body.slot(slot, &context.arguments(slot, None)?, positions, None)?;
+            let [cos, sin] = both.as_slice() else { unreachable!("a block of positions gives two tables") };
+            tables.push((slot.name.clone(), body.graph.ty(*cos).clone()));
+            for (table, value) in [("cos", *cos), ("sin", *sin)] {
+                body.graph.sink(Sink::State(table_name(table, &slot.name)), value);
+            }
         }
-        body.graph.sink(Sink::Tap(Template::new(&family.embed_tokens.at)?), hidden);
         let done = body.done();
         self.end(done, 0)?;
-        Ok((ty, table))
+        Ok((ty, tables))
     }
 
-    fn layers(&mut self, count: u32, hidden: &TensorType, rotary: &TensorType) -> Result<(), TraceError> {
-        let layers = &self.context.family.layers;
-        let of_layer = |layer: u32| -> Result<Vec<Arguments>, TraceError> {
-            layers.slots.iter().map(|slot| self.context.arguments(slot, Some(layer))).collect()
+    fn layers(
+        &mut self,
+        count: u32,
+        hidden: &TensorType,
+        rotary: &[(String, TensorType)],
+    ) -> Result<(), TraceError> {
+        let (context, layers) = (self.context, &self.context.family.layers);
+        let of_layer = |layer: u32| -> Result<OfLayer, TraceError> {
+            let slots = layers.slots.iter().map(|slot| context.arguments(slot, Some(layer)));
+            let factors = layers.factors.iter().map(|factor| context.factor(factor, layer));
+            Ok(OfLayer {
+                slots: slots.collect::<Result<_, _>>()?,
+                factors: factors.collect::<Result<_, _>>()?,
+            })
         };
         let shared = if layers.vary() { None } else { Some(of_layer(0)?) };
         let mut kinds: Vec<Kind> = Vec::new();
@@ -289,15 +307,15 @@ impl Tracer<'_> {
     fn layer(
         &mut self,
         layer: u32,
-        arguments: Vec<Arguments>,
+        arguments: OfLayer,
         hidden: &TensorType,
-        rotary: &TensorType,
+        rotary: &[(String, TensorType)],
     ) -> Result<Kind, TraceError> {
         let (context, layers) = (self.context, &self.context.family.layers);
         let function = self.module.functions.len();
         // Behind `embed`.
         let name = format!("layer_{}", function - 1);
-        let mut body = Body::new(context, &name, Some(layer), &mut self.module.caches, Some(rotary.clone()));
+        let mut body = Body::new(context, &name, Some(layer), &mut self.module.caches, rotary);
         let input = body.state("hidden_states", hidden.clone());
         let mut steps: Vec<Value> = Vec::new();
         for step in &layers.steps {
@@ -318,11 +336,12 @@ impl Tracer<'_> {
     /// Hidden states to logits of the rows asked for.
     fn head(&mut self, layer: u32, hidden: &TensorType) -> Result<(), TraceError> {
         let (context, family) = (self.context, self.context.family);
-        let mut body = Body::new(context, "head", None, &mut self.module.caches, None);
+        let mut body = Body::new(context, "head", None, &mut self.module.caches, &[]);
         let input = body.state("hidden_states", hidden.clone());
         let slot = &family.norm;
-        let normed = one(body.slot(slot, &context.arguments(slot, None)?, input, None)?);
-        body.graph.sink(Sink::Tap(Template::new(&slot.at)?), normed);
+        let arguments = context.arguments(slot, None)?;
+        let normed = one(body.slot(slot, &arguments, input, None)?);
+        body.graph.sink(Sink::Tap(Template::new(&arguments.of(slot).at)?), normed);
         let logit_index = body.input("logit_index");
         let rows = body.graph.op1(Gather, &[normed, logit_index], "logit_rows");
         let rows = rows.expect("hidden states have rows, and the index picks rows");
@@ -385,27 +404,36 @@ impl Body<'_> {
 fn flow<'b>(
     body: &mut Body<'b>,
     what: &Flow,
-    arguments: &[Arguments],
+    arguments: &OfLayer,
     input: Value,
     steps: &[Value],
     name: &str,
 ) -> Result<Value, TraceError> {
+    let misfit = |body: &Body<'_>, problem: TypeError| TraceError::Step {
+        file: body.context.family.file.clone(),
+        step: name.to_owned(),
+        problem: Box::new(problem),
+    };
     match what {
         Flow::HiddenStates => Ok(input),
         Flow::Step(step) => Ok(steps[*step]),
         Flow::Slot(slot, operand) => {
             let operand = flow(body, operand, arguments, input, steps, name)?;
             let family = body.context.family;
-            Ok(one(body.slot(&family.layers.slots[*slot], &arguments[*slot], operand, None)?))
+            Ok(one(body.slot(&family.layers.slots[*slot], &arguments.slots[*slot], operand, None)?))
         }
         Flow::Add(left, right) => {
             let left = flow(body, left, arguments, input, steps, name)?;
             let right = flow(body, right, arguments, input, steps, name)?;
-            body.graph.op1(Add, &[left, right], name).map_err(|problem| TraceError::Step {
-                file: body.context.family.file.clone(),
-                step: name.to_owned(),
-                problem: Box::new(problem),
-            })
+            body.graph.op1(Add, &[left, right], name).map_err(|problem| misfit(body, problem))
+        }
+        Flow::Scale(value, factor) => {
+            let value = flow(body, value, arguments, input, steps, name)?;
+            let by = Float(arguments.factors[*factor]);
+            if by.0 == 1.0 {
+                return Ok(value);
+            }
+            body.graph.op1(Scale { by }, &[value], name).map_err(|problem| misfit(body, problem))
         }
     }
 }
@@ -437,13 +465,10 @@ fn check_options(options: &TraceOptions) -> Result<(), TraceError> {
 /// Inputs of the step count in i32.
 const MAX_LIMIT: u32 = i32::MAX as u32;
 
-/// Longest sequence that a config may ask for on its own, in tokens.
-const MAX_TRAINED: u32 = 1 << 26;
-
 /// Conditions of the family.
 fn check_requirements(context: &Context<'_>) -> Result<(), TraceError> {
     for requirement in &context.family.requires {
-        if !context.flag(&requirement.that)? {
+        if !context.flag(&requirement.that, None)? {
             let keys = context.keys_and_values(&[&requirement.key]);
             return Err(context.unsupported_keys(keys, requirement.supported.clone()));
         }

@@ -3,12 +3,12 @@
 use mscc_ir::attr::Float;
 use mscc_ir::graph::{CacheRef, Leaf, Sink};
 use mscc_ir::module::{CacheGroup, CacheKind, CacheTensor};
-use mscc_ir::ops::{Linear, Op, RmsNorm, TypeError};
+use mscc_ir::ops::{Cast, LayerNorm, Linear, Op, RmsNorm, Shift, TypeError};
 use mscc_ir::{DType, Dim, Graph, Template, TensorType, Value, step};
 
 use super::context::Context;
 use super::error::{Misfit, TraceError};
-use crate::spec::{LAYER_INDEX, Setting, Slot};
+use crate::spec::{Filling, LAYER_INDEX, ROTARY_EMB, Setting, Slot};
 
 /// A function under construction.
 pub(super) struct Body<'b> {
@@ -24,8 +24,8 @@ pub(super) struct Body<'b> {
     pub weights: Vec<UsedWeight>,
     /// Tensors that the config says are shared, but that are stored.
     pub stored_though_tied: Vec<(String, String)>,
-    /// Type of the tables of cosines and of sines.
-    pub rotary: Option<TensorType>,
+    /// The tables of cosines and sines: the name of each kind and its type.
+    pub rotary: &'b [(String, TensorType)],
     leaves: Vec<(Leaf, Value)>,
 }
 
@@ -38,13 +38,34 @@ pub(super) struct UsedWeight {
     pub owner: Option<String>,
 }
 
-/// The values of a slot's parameters.
+impl UsedWeight {
+    /// How many tensors of the checkpoint it is, and the shape of each.
+    pub fn members(&self) -> (u32, &[u64]) {
+        match self.shape.split_first() {
+            Some((count, shape)) if self.name.is_stacked() => {
+                (u32::try_from(*count).expect("stacks have at most 2^31 members"), shape)
+            }
+            _ => (1, &self.shape),
+        }
+    }
+}
+
+/// What fills a slot, and the values of its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Arguments {
+    /// Which of the slot's fillings.
+    pub filling: usize,
     /// In the order of the block's parameters.
     pub values: Vec<Setting>,
     /// The path whose weights are shared.
     pub tied_to: Option<String>,
+}
+
+impl Arguments {
+    /// What fills `slot`.
+    pub fn of<'s>(&self, slot: &'s Slot) -> &'s Filling {
+        &slot.fillings[self.filling]
+    }
 }
 
 /// What a block sees of the function that it is traced into: its parameters, its weights, the inputs of
@@ -53,7 +74,7 @@ pub(super) struct Arguments {
 /// Values are named by the path of the module that makes them, relative to the layer.
 pub struct Scope<'a, 'b> {
     body: &'a mut Body<'b>,
-    slot: &'b Slot,
+    slot: &'b Filling,
     arguments: &'a Arguments,
     result_dtype: Option<DType>,
 }
@@ -65,7 +86,7 @@ impl<'b> Body<'b> {
         name: &str,
         layer: Option<u32>,
         caches: &'b mut Vec<CacheGroup>,
-        rotary: Option<TensorType>,
+        rotary: &'b [(String, TensorType)],
     ) -> Self {
         Body {
             context,
@@ -88,8 +109,8 @@ impl<'b> Body<'b> {
         operand: Value,
         result_dtype: Option<DType>,
     ) -> Result<Vec<Value>, TraceError> {
-        let trace = slot.block.trace;
-        trace(&mut Scope { body: self, slot, arguments, result_dtype }, operand)
+        let slot = arguments.of(slot);
+        (slot.block.trace)(&mut Scope { body: self, slot, arguments, result_dtype }, operand)
     }
 
     /// An input of the step.
@@ -152,9 +173,22 @@ impl Scope<'_, '_> {
 
     /// A text.
     pub fn text(&self, name: &str) -> &str {
+        self.optional_text(name).unwrap_or_default()
+    }
+
+    /// A list of numbers; empty if it is null.
+    pub fn numbers(&self, name: &str) -> Vec<f64> {
         match self.argument(name) {
-            Setting::Str(text) => text,
-            _ => "",
+            Setting::List(items) => items.iter().filter_map(Setting::as_f64).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A text, if it is not null.
+    pub fn optional_text(&self, name: &str) -> Option<&str> {
+        match self.argument(name) {
+            Setting::Str(text) => Some(text),
+            _ => None,
         }
     }
 
@@ -184,6 +218,11 @@ impl Scope<'_, '_> {
         if holds { Ok(()) } else { Err(self.bad(name, expected)) }
     }
 
+    /// Longest sequence, in tokens.
+    pub fn max_model_len(&self) -> u32 {
+        self.body.context.max_model_len
+    }
+
     /// The type that the model computes in.
     pub fn compute_dtype(&self) -> DType {
         self.body.context.compute_dtype
@@ -205,7 +244,7 @@ impl Scope<'_, '_> {
         let local = self.renamed(name);
         let own = self.body.checkpoint_path(&join(&self.slot.at, &local));
         let mut path = own.clone();
-        let mut owner = Some(self.slot.name.clone());
+        let mut owner = Some(self.slot.slot.clone());
         if let Some(tied_to) = &self.arguments.tied_to {
             let shared = join(tied_to, &local);
             if self.body.context.is_stored(&own, self.body.layer) {
@@ -215,7 +254,7 @@ impl Scope<'_, '_> {
                 owner = None;
             }
         }
-        let template = Template::new(&path).map_err(|source| TraceError::BadPath { source })?;
+        let template = Template::new(&path)?;
         let dtype = self.body.context.stored_dtype(&template, self.body.layer);
         let dims: Vec<Dim> = shape.iter().map(|size| dim(*size)).collect();
         let ty = TensorType::new(dtype, dims);
@@ -232,11 +271,20 @@ impl Scope<'_, '_> {
         self.body.input(name)
     }
 
-    /// Cosines and sines of the tokens' rotary angles.
-    pub fn rotary(&mut self) -> (Value, Value) {
-        let ty =
-            self.body.rotary.clone().expect("only blocks of layers rotate, and tables come before layers");
-        (self.body.state("cos", ty.clone()), self.body.state("sin", ty))
+    /// Cosines and sines of the tokens' rotary angles, of the kind that a parameter names; none if it is null.
+    ///
+    /// Errors: a name that the family has no table of.
+    pub fn rotary(&mut self, param: &str) -> Result<Option<(Value, Value)>, TraceError> {
+        let name = match self.argument(param) {
+            Setting::Str(name) => name.to_string(),
+            _ => return Ok(None),
+        };
+        let Some((name, ty)) = self.body.rotary.iter().find(|(other, _)| *other == name) else {
+            let names: Vec<&str> = self.body.rotary.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(self.bad(param, format!("null or one of {}", names.join(", "))));
+        };
+        let mut table = |table: &str| self.body.state(&table_name(table, name), ty.clone());
+        Ok(Some((table("cos"), table("sin"))))
     }
 
     /// The name of the cache group of this kind that keeps rows of these values, made if there is none.
@@ -325,10 +373,26 @@ impl Scope<'_, '_> {
         self.op(Linear { dtype }, &operands, module)
     }
 
-    /// Adds the normalisation by root mean square of a module inside the slot.
-    pub fn rms_norm(&mut self, x: Value, module: &str, eps: f64) -> Result<Value, TraceError> {
-        let weight = self.weight(&join(module, "weight"), &[self.width(x)])?;
+    /// Adds the normalisation by root mean square of a module inside the slot; `offset` is added to its weight.
+    pub fn rms_norm(&mut self, x: Value, module: &str, eps: f64, offset: f64) -> Result<Value, TraceError> {
+        let mut weight = self.weight(&join(module, "weight"), &[self.width(x)])?;
+        if offset != 0.0 {
+            // In f32, where small weights are not lost beside the offset.
+            if self.ty(weight).dtype != DType::F32 {
+                weight = self.op(Cast { dtype: DType::F32 }, &[weight], &join(module, "wide"))?;
+            }
+            weight = self.op(Shift { by: Float(offset) }, &[weight], &join(module, "shifted"))?;
+        }
         self.op(RmsNorm { eps: Float(eps) }, &[x, weight], module)
+    }
+
+    /// Adds the normalisation by mean and variance of a module inside the slot.
+    pub fn layer_norm(&mut self, x: Value, module: &str, eps: f64, bias: bool) -> Result<Value, TraceError> {
+        let mut operands = vec![x, self.weight(&join(module, "weight"), &[self.width(x)])?];
+        if bias {
+            operands.push(self.weight(&join(module, "bias"), &[self.width(x)])?);
+        }
+        self.op(LayerNorm { eps: Float(eps) }, &operands, module)
     }
 
     /// The path of something inside the slot, for names of values.
@@ -336,13 +400,30 @@ impl Scope<'_, '_> {
         join(&self.slot.at, &self.renamed(name))
     }
 
-    /// The name with its module as checkpoints of the family call it.
+    /// The name with its modules as checkpoints of the family call them; a longer module goes before a shorter.
     fn renamed(&self, name: &str) -> String {
-        let (module, rest) = name.split_once('.').unwrap_or((name, ""));
-        match self.slot.names.iter().find(|(from, _)| from == module) {
-            Some((_, to)) => join(to, rest),
-            None => name.to_owned(),
+        let mut result = String::new();
+        let mut rest = name;
+        while !rest.is_empty() {
+            let behind = |module: &str| match rest.strip_prefix(module)? {
+                "" => Some(""),
+                behind => behind.strip_prefix('.'),
+            };
+            let modules = self.slot.names.iter().filter(|(module, _)| behind(module).is_some());
+            let part = match modules.max_by_key(|(module, _)| module.len()) {
+                Some((module, name)) => {
+                    rest = behind(module).unwrap_or_default();
+                    name
+                }
+                None => {
+                    let (part, behind) = rest.split_once('.').unwrap_or((rest, ""));
+                    rest = behind;
+                    part
+                }
+            };
+            result = join(&result, part);
         }
+        result
     }
 
     fn misfit(&self, problem: TypeError) -> TraceError {
@@ -360,7 +441,7 @@ impl Scope<'_, '_> {
             keys: context.keys_and_values(&keys),
             file: context.family.file.clone(),
             place: self.slot.place,
-            slot: self.slot.name.clone(),
+            slot: self.slot.slot.clone(),
             block: self.slot.block.name,
             problem,
         }))
@@ -370,6 +451,11 @@ impl Scope<'_, '_> {
 /// A size of a tensor as a dim.
 fn dim(size: u64) -> Dim {
     Dim::constant(i64::try_from(size).expect("a product of two sizes is at most 2^62"))
+}
+
+/// The state that holds a table of cosines or sines of the kind that the slot `name` makes.
+pub(super) fn table_name(table: &str, name: &str) -> String {
+    if name == ROTARY_EMB { table.to_owned() } else { join(table, name) }
 }
 
 /// Two parts of a path.

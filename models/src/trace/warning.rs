@@ -18,7 +18,12 @@ pub enum Warning {
         nearest: Option<String>,
     },
     /// Stored tensors that the model does not use.
-    #[error("{count} tensors of the checkpoint are not read: {pattern}{}", similar(nearest))]
+    #[error(
+        "{count} {} of the checkpoint {} not read: {pattern}{}",
+        if *count == 1 { "tensor" } else { "tensors" },
+        if *count == 1 { "is" } else { "are" },
+        similar(nearest)
+    )]
     UnreadTensors {
         /// Their names, `*` for numbers.
         pattern: String,

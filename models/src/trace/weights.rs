@@ -47,6 +47,13 @@ pub enum Mismatch {
         /// The type stored.
         found: mscc_checkpoint::DType,
     },
+    /// It is one of several tensors that are used as one, and stored in another type than the first.
+    Mixed {
+        /// The type of the first.
+        first: DType,
+        /// The type stored.
+        found: DType,
+    },
 }
 
 impl fmt::Display for WeightProblem {
@@ -65,6 +72,9 @@ impl fmt::Display for WeightProblem {
             }
             Mismatch::Shape { expected, found } => write!(f, "expected {expected:?}, found {found:?}")?,
             Mismatch::DType { found } => write!(f, "expected BF16, F16, F32 or F64, found {found}")?,
+            Mismatch::Mixed { first, found } => {
+                write!(f, "expected {first}, the type of the first expert's, found {found}")?;
+            }
         }
         if self.layers.iter().map(|layers| layers.len()).sum::<usize>() > 1 {
             f.write_str(" (layers")?;
@@ -92,27 +102,40 @@ impl<'a> Checker<'a> {
         Checker { checkpoint, read: HashSet::new(), problems: BTreeMap::new() }
     }
 
-    /// Compares a tensor; gives the type in which it is stored, if that can be used.
-    pub fn check(&mut self, weight: &UsedWeight, layer: u32) -> Option<DType> {
-        let name = weight.name.render(i64::from(layer));
-        let expected = weight.shape.clone();
-        let Some((name, stored)) = self.checkpoint.tensors().get_key_value(&name) else {
-            self.report(weight, layer, Mismatch::Missing { expected, nearest: None });
-            return None;
-        };
-        self.read.insert(name);
-        if stored.shape != weight.shape {
-            self.report(weight, layer, Mismatch::Shape { expected, found: stored.shape.clone() });
+    /// Compares a tensor, or all of a stack.
+    pub fn check(&mut self, weight: &UsedWeight, layer: u32) {
+        let (members, shape) = weight.members();
+        let mut first = None;
+        for member in 0..members {
+            let name = weight.name.member(member);
+            let mismatch = match self.mismatch(&name.render(i64::from(layer)), shape) {
+                Ok(dtype) => {
+                    let first = *first.get_or_insert(dtype);
+                    (dtype != first).then_some(Mismatch::Mixed { first, found: dtype })
+                }
+                Err(mismatch) => Some(mismatch),
+            };
+            if let Some(mismatch) = mismatch {
+                self.report(name, layer, mismatch);
+            }
         }
-        let dtype = weight_dtype(&stored.dtype);
-        if dtype.is_none() {
-            self.report(weight, layer, Mismatch::DType { found: stored.dtype.clone() });
-        }
-        dtype
     }
 
-    fn report(&mut self, weight: &UsedWeight, layer: u32, mismatch: Mismatch) {
-        let layers = self.problems.entry((weight.name.clone(), mismatch)).or_default();
+    /// The type in which a tensor of this name and shape is stored, or what is wrong with it.
+    fn mismatch(&mut self, name: &str, shape: &[u64]) -> Result<DType, Mismatch> {
+        let expected = || shape.to_vec();
+        let Some((name, stored)) = self.checkpoint.tensors().get_key_value(name) else {
+            return Err(Mismatch::Missing { expected: expected(), nearest: None });
+        };
+        self.read.insert(name);
+        if stored.shape != shape {
+            return Err(Mismatch::Shape { expected: expected(), found: stored.shape.clone() });
+        }
+        weight_dtype(&stored.dtype).ok_or_else(|| Mismatch::DType { found: stored.dtype.clone() })
+    }
+
+    fn report(&mut self, name: Template, layer: u32, mismatch: Mismatch) {
+        let layers = self.problems.entry((name, mismatch)).or_default();
         match layers.last_mut() {
             Some(last) if last.end == layer => last.end += 1,
             // Two functions read it.

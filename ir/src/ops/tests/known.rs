@@ -285,7 +285,7 @@ fn over_rows() {
     check(ScaleRows, &[x, factors], &[2, 4], &[2.0, -4.0, 6.0, 1.0, -0.0, -0.25, 0.125, -8.0], EXACT);
     let weights = floats(&[2, 3], &[0.5, 0.25, 0.125, 1.0, 0.0, 3.0]);
     let shares = [0.5714285714285714, 0.2857142857142857, 0.14285714285714285, 0.25, 0.0, 0.75];
-    check(Renormalize { eps: Float(1e-20) }, &[weights], &[2, 3], &shares, EXACT);
+    check(Renormalize { eps: Float(1e-20), least: Float(0.0) }, &[weights], &[2, 3], &shares, EXACT);
 }
 
 /// Two tokens choose two of four experts in two groups; each expert's rows are multiplied by its matrix and brought

@@ -24,7 +24,7 @@ pub struct Sum<'a> {
     pub y: &'a View,
 }
 
-/// `y = x / (sum(x) + eps)` along the last dimension, rounded once.
+/// `y = x / max(sum(x) + eps, least)` along the last dimension, rounded once.
 ///
 /// | value  | shape   | dtype                            |
 /// |--------|---------|----------------------------------|
@@ -35,6 +35,8 @@ pub struct Renormalize<'a> {
     pub x: &'a View,
     /// Added to the sum.
     pub eps: f32,
+    /// The least that is divided by.
+    pub least: f32,
     /// Result.
     pub y: &'a View,
 }
@@ -95,7 +97,7 @@ impl Kernel for Renormalize<'_> {
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
         let rows = split.range(task, self.x.outer(1).count());
-        let what = What::Share(self.eps);
+        let what = What::Share { eps: self.eps, least: self.least };
         with_float!(self.x.dtype(), X => {
             isa.dispatch(Rows::<X, X> { x: self.x, what, y: self.y, rows, types: PhantomData });
         });
@@ -135,7 +137,10 @@ impl Kernel for ScaleRows<'_> {
 enum What<'a> {
     Sum,
     /// Divided by its sum and this.
-    Share(f32),
+    Share {
+        eps: f32,
+        least: f32,
+    },
     Times(&'a View),
 }
 
@@ -162,7 +167,9 @@ impl<X: Element, F: Element> Body for Rows<'_, X, F> {
             unsafe {
                 match what {
                     What::Sum => X::set(y, sum_row(s, x, len)),
-                    What::Share(eps) => scale_row(s, x, y, len, 1.0 / (sum_row(s, x, len) + eps)),
+                    What::Share { eps, least } => {
+                        scale_row(s, x, y, len, 1.0 / (sum_row(s, x, len) + eps).max(least))
+                    }
                     What::Times(factor) => {
                         let at = factor.outer(0).offset(row);
                         scale_row(s, x, y, len, F::get(factor.as_ptr::<F>().wrapping_add(at)));
@@ -221,7 +228,7 @@ mod tests {
                     let y = Tensor::gapped(dtype, &[2, 3, len]);
                     run(isa, 2, &ScaleRows { x: &x.view(), factor: &factor.view(), y: &y.view() });
                     y.assert_close(&each(&|x, row| x * factors[row]), 1.0, isa.name());
-                    run(isa, 2, &Renormalize { x: &x.view(), eps: 1e3, y: &y.view() });
+                    run(isa, 2, &Renormalize { x: &x.view(), eps: 1e3, least: 0.0, y: &y.view() });
                     y.assert_close(&each(&|x, row| x / (sums[row] + 1e3)), 1.0, isa.name());
                 }
             }

@@ -112,7 +112,9 @@ pub fn with_kernel<R>(
             then(&RaggedAttention { q, q_rope, k, k_rope, v, query_start, context_len, scale, y })
         }
         (Op::Relu(_), [x], [y]) => then(&Unary { function: UnaryFunction::Relu, x, y }),
-        (Op::Renormalize(op), [x], [y]) => then(&Renormalize { x, eps: op.eps.0 as f32, y }),
+        (Op::Renormalize(op), [x], [y]) => {
+            then(&Renormalize { x, eps: op.eps.0 as f32, least: op.least.0 as f32, y })
+        }
         (Op::Reshape(_), [x], [y]) => then(&Copy::reshape(x, y).ok_or_else(|| misfit("shape"))?),
         (Op::RmsNorm(op), [x, weight], [y]) => then(&RmsNorm { x, weight, eps: op.eps.0 as f32, y }),
         (Op::Rope(op), [x, cos, sin], [y]) => then(&Rope { x, cos, sin, interleaved: op.interleaved, y }),
