@@ -1,3 +1,5 @@
+mod latents;
+
 use mscc_ir::DType;
 
 use super::super::testing::{FLOATS, Random, Tensor, levels, run};
@@ -12,14 +14,20 @@ struct Scene {
     v_width: usize,
     window: Option<usize>,
     soft_cap: Option<f32>,
+    /// Of each head.
+    sinks: Option<Vec<f64>>,
     /// Per sequence: queries, keys and values of all positions.
     sequences: Vec<[Vec<f64>; 3]>,
     lengths: Vec<usize>,
 }
 
 impl Scene {
-    fn new(random: &mut Random, (heads, kv_heads): (usize, usize), width: usize, lengths: &[usize]) -> Scene {
-        let v_width = width;
+    fn new(
+        random: &mut Random,
+        (heads, kv_heads): (usize, usize),
+        [width, v_width]: [usize; 2],
+        lengths: &[usize],
+    ) -> Scene {
         let mut values = |count: usize| (0..count).map(|_| random.float()).collect::<Vec<_>>();
         let sequences = lengths
             .iter()
@@ -32,7 +40,7 @@ impl Scene {
             })
             .collect();
         let (window, soft_cap, lengths) = (None, None, lengths.to_vec());
-        Scene { heads, kv_heads, width, v_width, window, soft_cap, sequences, lengths }
+        Scene { heads, kv_heads, width, v_width, window, soft_cap, sinks: None, sequences, lengths }
     }
 
     fn scale(&self) -> f64 {
@@ -61,9 +69,10 @@ impl Scene {
                         self.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                     })
                     .collect();
-                let max = scores.iter().copied().fold(f64::MIN, f64::max);
+                let sink = self.sinks.as_ref().map(|sinks| sinks[head]);
+                let max = scores.iter().copied().chain(sink).fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
-                let sum: f64 = weights.iter().sum();
+                let sum = weights.iter().sum::<f64>() + sink.map_or(0.0, |sink| (sink - max).exp());
                 for c in 0..dv {
                     let value = |j: usize| v[((from + j) * self.kv_heads + kv_head) * dv + c];
                     y.push(weights.iter().enumerate().map(|(j, w)| w / sum * value(j)).sum());
@@ -94,11 +103,14 @@ impl Scene {
             for entry in 0..pages_of(new.end) {
                 next -= 1;
                 table[row * most + entry] = next as f64;
+                // Keys out of every window are gone, and pages of no other key.
+                let is_gone = |position: usize| self.window.is_some_and(|w| position + w <= new.start);
+                if is_gone((entry + 1) * block - 1) {
+                    table[row * most + entry] = -9.0;
+                }
                 for offset in 0..block {
                     let position = entry * block + offset;
-                    // Keys out of every window are gone.
-                    let gone = self.window.is_some_and(|w| position + w <= new.start);
-                    if position >= new.end || gone {
+                    if position >= new.end || is_gone(position) {
                         continue;
                     }
                     for (cache, values, width) in [(&mut ks, k, self.width), (&mut vs, v, self.v_width)] {
@@ -123,6 +135,8 @@ impl Scene {
         let query_start = Tensor::zeros(DType::I32, &[parts.len() + 1]).of(&starts);
         let context_len = Tensor::zeros(DType::I32, &[parts.len()]).of(&contexts);
         let y = Tensor::zeros(dtype, &[tokens, self.heads, self.v_width]);
+        let sinks = self.sinks.as_ref().map(|sinks| Tensor::zeros(DType::F32, &[self.heads]).of(sinks));
+        let sinks = sinks.as_ref().map(Tensor::view);
         let kernel = Attention {
             q: &q.view(),
             k_cache: &k_cache.view(),
@@ -130,7 +144,7 @@ impl Scene {
             block_table: &block_table.view(),
             query_start: &query_start.view(),
             context_len: &context_len.view(),
-            sinks: None,
+            sinks: sinks.as_ref(),
             scale: self.scale() as f32,
             window: self.window,
             soft_cap: self.soft_cap,
@@ -146,11 +160,25 @@ impl Scene {
 #[test]
 fn matches_the_reference() {
     let mut random = Random::new(29);
-    for (heads, width) in [((1, 1), 8), ((4, 2), 24), ((6, 1), 80), ((2, 2), 96), ((8, 2), 128), ((3, 3), 7)]
-    {
+    for (heads, widths) in [
+        ((1, 1), [8, 8]),
+        ((4, 2), [24, 24]),
+        ((6, 1), [80, 80]),
+        ((2, 2), [96, 40]),
+        ((8, 2), [128, 128]),
+        ((3, 3), [7, 7]),
+        ((3, 1), [16, 5]),
+        ((10, 2), [33, 64]),
+        ((7, 1), [12, 12]),
+        ((1, 1), [512, 512]),
+        ((65, 1), [4, 4]),
+    ] {
         for (window, soft_cap) in [(None, None), (Some(17), None), (None, Some(2.0))] {
-            let mut scene = Scene::new(&mut random, heads, width, &[70, 1, 133]);
+            let mut scene = Scene::new(&mut random, heads, widths, &[70, 1, 133]);
             (scene.window, scene.soft_cap) = (window, soft_cap);
+            if window.is_some() || heads.0 == 7 {
+                scene.sinks = Some((0..heads.0).map(|_| 3.0 * random.float()).collect());
+            }
             for (dtype, cache) in FLOATS.into_iter().flat_map(|d| [(d, d), (DType::F32, d), (d, DType::F32)])
             {
                 // Rounded alike where the types are equal; else the coarser type decides.
@@ -178,9 +206,15 @@ fn matches_the_reference() {
 #[test]
 fn bits_do_not_depend_on_chunks_company_pages_or_threads() {
     let mut random = Random::new(31);
-    for (heads, width, window) in [((4, 2), 24, None), ((2, 1), 80, Some(70)), ((3, 1), 64, Some(5))] {
-        let mut scene = Scene::new(&mut random, heads, width, &[150, 9, 67, 1]);
+    for (heads, widths, window) in [
+        ((4, 2), [24, 24], None),
+        ((2, 1), [80, 48], Some(70)),
+        ((3, 1), [64, 64], Some(5)),
+        ((20, 1), [4, 4], None),
+    ] {
+        let mut scene = Scene::new(&mut random, heads, widths, &[150, 9, 67, 1]);
         scene.window = window;
+        scene.sinks = window.map(|_| (0..heads.0).map(|_| random.float()).collect());
         for dtype in [DType::F32, DType::BF16] {
             for isa in levels() {
                 let alone = scene.step((isa, 1, 16), (dtype, dtype), &[(0, 0..150)]).remove(0);
@@ -208,7 +242,7 @@ fn bits_do_not_depend_on_chunks_company_pages_or_threads() {
 fn long_contexts_are_shared_among_threads_to_the_bit() {
     let mut random = Random::new(37);
     for (heads, window) in [((2, 1), None), ((9, 1), Some(1500))] {
-        let mut scene = Scene::new(&mut random, heads, 20, &[2100, 40]);
+        let mut scene = Scene::new(&mut random, heads, [20, 20], &[2100, 40]);
         scene.window = window;
         let want = scene.reference(0, DType::F32);
         for isa in levels() {
