@@ -16,7 +16,7 @@ pub(super) struct BatchBuilder {
 
 /// The part of a sequence that a step computes.
 pub(super) struct Part<'a> {
-    /// The same for the same sequence with the same pages, perhaps more of them.
+    /// The same for the same sequence with the same pages, perhaps more of them at its end and fewer at its start.
     pub(super) epoch: u64,
     /// All of its tokens up to the last one computed now.
     pub(super) tokens: &'a [u32],
@@ -83,7 +83,7 @@ impl BatchBuilder {
             tables.slot_mapping.clear();
             for (at, (part, row)) in parts.iter().zip(tables.block_table.chunks_exact_mut(width)).enumerate()
             {
-                let pages = &part.pages[index];
+                let (gone, pages) = (part.pages[index].gone(), part.pages[index].pages());
                 let used = part.tokens.len().div_ceil(block_size);
                 let written = match self.rows.get(at) {
                     Some(old) if old.epoch == part.epoch => old.tokens.div_ceil(block_size),
@@ -92,12 +92,15 @@ impl BatchBuilder {
                         0
                     }
                 };
-                for (entry, page) in row[..used].iter_mut().zip(pages).skip(written) {
+                row[..gone].fill(0);
+                for (entry, page) in row[gone..used].iter_mut().zip(pages).skip(written.saturating_sub(gone))
+                {
                     *entry = *page as i32;
                 }
                 let first = part.tokens.len() - part.num_new;
                 let slot = |position| {
-                    as_i32(pages[position / block_size] as usize * block_size + position % block_size)
+                    let page = pages[position / block_size - gone] as usize;
+                    as_i32(page * block_size + position % block_size)
                 };
                 tables.slot_mapping.extend((first..part.tokens.len()).map(slot));
             }

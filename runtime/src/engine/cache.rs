@@ -1,4 +1,7 @@
+use std::ops::Range;
+
 use mscc_ir::module::CacheGroup;
+use smallvec::SmallVec;
 
 /// The free pages of one cache group.
 ///
@@ -46,78 +49,136 @@ impl PageAllocator {
     }
 
     /// Takes back all of `pages`.
-    pub fn give_back(&mut self, pages: &mut Vec<u32>) {
+    pub fn give_back(&mut self, pages: impl DoubleEndedIterator<Item = u32>) {
+        let first = self.free.len();
+        self.free.extend(pages.rev());
         #[cfg(debug_assertions)]
-        for page in pages.iter() {
+        for page in &self.free[first..] {
             let was_free = std::mem::replace(&mut self.is_free[*page as usize], true);
             assert!(!was_free, "page {page} is given back twice");
         }
-        self.free.extend(pages.drain(..).rev());
+        #[cfg(not(debug_assertions))]
+        let _ = first;
     }
 }
 
 /// The pages of all cache groups of a model.
+///
+/// A group that keeps a window is one that keeps all, but that lets pages go as soon as no later token sees them.
 #[derive(Clone, Debug)]
 pub(crate) struct PagedCache {
     groups: Vec<GroupPages>,
+    /// Most new tokens of a sequence in a step.
+    most_new: usize,
 }
 
-/// The pages of one sequence in each cache group, in order of position.
-pub(crate) type SequencePages = Vec<Vec<u32>>;
+/// The pages of one sequence in each cache group.
+pub(crate) type SequencePages = Vec<HeldPages>;
+
+/// The pages of one sequence in a cache group: those of a part of its positions, which ends with the last ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeldPages {
+    /// Pages of earlier positions, which were let go.
+    gone: usize,
+    pages: Vec<u32>,
+}
+
+impl HeldPages {
+    /// How many pages of the first positions were let go.
+    pub(crate) fn gone(&self) -> usize {
+        self.gone
+    }
+
+    /// The pages held, the first of them number [`gone`](Self::gone) of the sequence.
+    pub(crate) fn pages(&self) -> &[u32] {
+        &self.pages
+    }
+}
 
 #[derive(Clone, Debug)]
 struct GroupPages {
     allocator: PageAllocator,
-    block_size: usize,
+    group: CacheGroup,
+}
+
+impl GroupPages {
+    /// Which pages of a sequence of `tokens` have to be held while those behind the first `computed` are computed, at
+    /// most `most_new` in a step. There are never more of them with more computed.
+    fn wanted(&self, computed: usize, tokens: usize, most_new: usize) -> Range<usize> {
+        let block_size = self.group.block_size.max(1) as usize;
+        let window = self.group.window().map_or(usize::MAX, |window| window as usize);
+        let first = (computed + 1).saturating_sub(window) / block_size;
+        let new = most_new.min(tokens.saturating_sub(computed));
+        let most = self.group.most_pages(tokens as u64, new as u64);
+        first..tokens.div_ceil(block_size).min(first.saturating_add(most as usize)).max(first)
+    }
 }
 
 impl PagedCache {
-    /// All pages of the groups, so many each.
-    pub(crate) fn new(caches: &[CacheGroup], num_pages: &[u32]) -> Self {
+    /// All pages of the groups, so many each, for steps of at most so many new tokens of one sequence.
+    pub(crate) fn new(caches: &[CacheGroup], num_pages: &[u32], most_new: usize) -> Self {
         let group = |(cache, pages): (&CacheGroup, &u32)| GroupPages {
             allocator: PageAllocator::new(*pages),
-            block_size: cache.block_size.max(1) as usize,
+            group: cache.clone(),
         };
-        Self { groups: caches.iter().zip(num_pages).map(group).collect() }
+        Self { groups: caches.iter().zip(num_pages).map(group).collect(), most_new }
     }
 
     /// A sequence without pages.
     pub(crate) fn no_pages(&self) -> SequencePages {
-        vec![Vec::new(); self.groups.len()]
+        vec![HeldPages::default(); self.groups.len()]
     }
 
     /// Tokens of one sequence that fit when there is no other.
     pub(crate) fn capacity(&self) -> usize {
-        let tokens = |group: &GroupPages| group.allocator.num_pages as usize * group.block_size;
+        let tokens = |group: &GroupPages| {
+            let pages = group.allocator.num_pages as usize;
+            match group.group.most_pages(u64::MAX, self.most_new as u64) <= pages as u64 {
+                true => usize::MAX,
+                false => pages * group.group.block_size.max(1) as usize,
+            }
+        };
         self.groups.iter().map(tokens).min().unwrap_or(usize::MAX)
     }
 
     /// Whether a new sequence of so many tokens fits, with `spare` pages left in each group.
     pub(crate) fn fits(&self, tokens: usize, spare: usize) -> bool {
-        self.groups.iter().all(|g| tokens.div_ceil(g.block_size) + spare <= g.allocator.num_free())
+        let wanted = |group: &GroupPages| group.wanted(0, tokens, self.most_new).len();
+        self.groups.iter().all(|group| wanted(group) + spare <= group.allocator.num_free())
     }
 
-    /// Gives a sequence the pages it lacks for so many tokens; false, and nothing done, if a group has too few.
-    pub(crate) fn grow(&mut self, pages: &mut SequencePages, tokens: usize) -> bool {
-        let lacks = |group: &GroupPages, have: &Vec<u32>| {
-            tokens.div_ceil(group.block_size).saturating_sub(have.len())
-        };
-        let enough =
-            |(group, have): (&GroupPages, &Vec<u32>)| lacks(group, have) <= group.allocator.num_free();
-        if !self.groups.iter().zip(pages.iter()).all(enough) {
+    /// Lets a sequence hold the pages with which the first `computed` of its tokens are seen and the others computed,
+    /// and no other; false, and none taken, if a group has too few.
+    ///
+    /// A sequence that has held pages for its tokens can always hold them for the same tokens when more are computed.
+    pub(crate) fn hold(&mut self, held: &mut SequencePages, computed: usize, tokens: usize) -> bool {
+        let mut enough = true;
+        let mut lacking: SmallVec<[usize; 4]> = SmallVec::new();
+        for (group, held) in self.groups.iter_mut().zip(held.iter_mut()) {
+            let wanted = group.wanted(computed, tokens, self.most_new);
+            let passed = (wanted.start - held.gone).min(held.pages.len());
+            group.allocator.give_back(held.pages.drain(..passed));
+            held.gone = wanted.start;
+            let kept = held.pages.len().min(wanted.len());
+            group.allocator.give_back(held.pages.drain(kept..));
+            lacking.push(wanted.len() - kept);
+            enough &= wanted.len() - kept <= group.allocator.num_free();
+        }
+        if !enough {
             return false;
         }
-        for (group, have) in self.groups.iter_mut().zip(pages) {
-            let taken = group.allocator.take(lacks(group, have), have);
+        for ((group, held), lacking) in self.groups.iter_mut().zip(held).zip(lacking) {
+            let taken = group.allocator.take(lacking, &mut held.pages);
             debug_assert!(taken, "there were enough");
         }
         true
     }
 
     /// Takes back all pages of a sequence.
-    pub(crate) fn release(&mut self, pages: &mut SequencePages) {
-        for (group, have) in self.groups.iter_mut().zip(pages) {
-            group.allocator.give_back(have);
+    pub(crate) fn release(&mut self, held: &mut SequencePages) {
+        for (group, held) in self.groups.iter_mut().zip(held) {
+            group.allocator.give_back(held.pages.drain(..));
+            held.gone = 0;
         }
     }
 
@@ -129,7 +190,7 @@ impl PagedCache {
     /// Checks that every page is free or one of `held`, the sequences' pages.
     pub(crate) fn check<'a>(&self, held: impl Iterator<Item = &'a SequencePages> + Clone) {
         for (index, group) in self.groups.iter().enumerate() {
-            let used: usize = held.clone().map(|pages| pages[index].len()).sum();
+            let used: usize = held.clone().map(|held| held[index].pages.len()).sum();
             let total = group.allocator.num_pages as usize;
             assert_eq!(used + group.allocator.num_free(), total, "pages of group {index} are lost");
         }
@@ -138,6 +199,7 @@ impl PagedCache {
 
 #[cfg(test)]
 mod tests {
+    use mscc_ir::module::CacheKind;
     use proptest::prelude::*;
 
     use super::*;
@@ -150,7 +212,7 @@ mod tests {
         assert!(pages.is_empty());
         assert!(allocator.take(2, &mut pages));
         assert_eq!((pages.as_slice(), allocator.num_free()), ([0, 1].as_slice(), 1));
-        allocator.give_back(&mut pages);
+        allocator.give_back(pages.drain(..));
         assert!(allocator.take(3, &mut pages));
         assert_eq!(pages, [0, 1, 2]);
     }
@@ -162,7 +224,7 @@ mod tests {
             let mut owners = vec![Vec::new(); 5];
             for (owner, count) in calls {
                 if owners[owner].len() > count || !allocator.take(count, &mut owners[owner]) {
-                    allocator.give_back(&mut owners[owner]);
+                    allocator.give_back(owners[owner].drain(..));
                 }
                 let mut held: Vec<u32> = owners.concat();
                 prop_assert_eq!(held.len() + allocator.num_free(), num_pages as usize);
@@ -170,6 +232,56 @@ mod tests {
                 held.dedup();
                 prop_assert_eq!(held.len() + allocator.num_free(), num_pages as usize);
             }
+        }
+    }
+
+    fn group(kind: CacheKind, block_size: u32) -> CacheGroup {
+        CacheGroup { name: "g".into(), kind, block_size, tensors: vec![], layers: vec![] }
+    }
+
+    proptest! {
+        #[test]
+        fn windows_are_held_and_nothing_else(
+            block_size in 1u32..7,
+            window in prop::option::of(1u32..30),
+            prompt in 1usize..60,
+            generated in 0usize..40,
+            most_new in 1usize..20,
+            chunks in prop::collection::vec(1usize..20, 60),
+        ) {
+            let kind = window.map_or(CacheKind::Full, CacheKind::Window);
+            let group = group(kind, block_size);
+            let block = block_size as usize;
+            // As many as the longest needs, and not one more.
+            let pages = group.most_pages((prompt + generated) as u64, most_new as u64) as u32;
+            let mut cache = PagedCache::new(&[group], &[pages], most_new);
+            prop_assert!(cache.capacity() >= prompt + generated);
+            let mut held = cache.no_pages();
+            let (mut computed, mut tokens) = (0, prompt);
+            let mut known: Vec<Option<u32>> = Vec::new();
+            for chunk in chunks.into_iter().chain(std::iter::repeat_n(most_new, 100)) {
+                let more = computed == 0 || tokens > prompt;
+                prop_assert!(cache.hold(&mut held, computed, tokens), "{more}");
+                cache.check(std::iter::once(&held));
+                let end = computed + chunk.min(most_new).min(tokens - computed);
+                let first_seen = (computed + 1).saturating_sub(window.map_or(usize::MAX, |window| window as usize));
+                prop_assert_eq!(held[0].gone(), first_seen / block);
+                prop_assert!(held[0].gone() + held[0].pages().len() >= end.div_ceil(block));
+                known.resize(end.div_ceil(block).max(known.len()), None);
+                for (index, known) in known.iter_mut().enumerate().skip(held[0].gone()) {
+                    let page = held[0].pages()[index - held[0].gone()];
+                    prop_assert_eq!(*known.get_or_insert(page), page, "state stays where it was written");
+                }
+                computed = end;
+                if computed == tokens {
+                    if tokens == prompt + generated {
+                        break;
+                    }
+                    tokens += 1;
+                }
+            }
+            cache.release(&mut held);
+            prop_assert_eq!(cache.num_free(), [pages as usize]);
         }
     }
 }

@@ -1,4 +1,4 @@
-use mscc_ir::module::{CacheGroup, CacheKind};
+use mscc_ir::module::CacheGroup;
 use mscc_ir::plan::PlanLimits;
 
 use super::EngineError;
@@ -57,18 +57,10 @@ pub(super) fn check_logits(logits: &[f32], rows: usize, vocab_size: u32) -> Resu
     if logits.len() == expected { Ok(()) } else { Err(EngineError::Logits { expected, got: logits.len() }) }
 }
 
-/// Refuses cache groups that cannot be kept, and page sizes that are none.
+/// Refuses page sizes that are none.
 pub(super) fn check_groups(caches: &[CacheGroup]) -> Result<(), EngineError> {
-    for group in caches {
-        match group.kind {
-            CacheKind::Full | CacheKind::Latent => {}
-            CacheKind::Window(window) => {
-                return Err(EngineError::WindowCache { group: group.name.clone(), window });
-            }
-        }
-        if group.block_size == 0 {
-            return Err(EngineError::Limit { name: "block_size", value: 0, most: u64::from(u32::MAX) });
-        }
+    match caches.iter().any(|group| group.block_size == 0) {
+        true => Err(EngineError::Limit { name: "block_size", value: 0, most: u64::from(u32::MAX) }),
+        false => Ok(()),
     }
-    Ok(())
 }

@@ -13,16 +13,6 @@ pub enum EngineError {
     /// A sampling parameter is outside its range.
     #[error(transparent)]
     Params(#[from] ParamError),
-    /// A cache group of a kind that the engine cannot keep.
-    #[error(
-        "cache group `{group}` keeps a window of {window} tokens; only caches that keep all tokens can be served"
-    )]
-    WindowCache {
-        /// The group.
-        group: String,
-        /// Its window, in tokens.
-        window: u32,
-    },
     /// A limit, of the plan or given, that is zero or beyond what tables can index.
     #[error("{name} is {value}; it must be in 1..={most}")]
     Limit {

@@ -105,7 +105,8 @@ impl<M: StepModel> Engine<M> {
         check_groups(model.caches())?;
         let num_pages = options.pages(model.caches(), &limits)?;
         model.allocate_caches(&num_pages)?;
-        let cache = PagedCache::new(model.caches(), &num_pages);
+        let most_new = limits.max_num_batched_tokens as usize;
+        let cache = PagedCache::new(model.caches(), &num_pages, most_new);
         Ok(Self {
             max_len: cache.capacity().min(limits.max_model_len as usize),
             builder: BatchBuilder::new(model.caches()),
@@ -224,10 +225,11 @@ impl<M: StepModel> Engine<M> {
     fn schedule(&mut self) -> Vec<Scheduled> {
         let mut budget = self.limits.max_num_batched_tokens as usize;
         let (mut scheduled, preempted) = self.schedule_decodes(&mut budget);
-        // Pages for all of a prompt were taken when it entered.
-        for (at, sequence) in self.running.iter().enumerate() {
+        for (at, sequence) in self.running.iter_mut().enumerate() {
             let num_new = sequence.pending().min(budget);
             if sequence.pending() > 1 && num_new > 0 {
+                let held = self.cache.hold(&mut sequence.pages, sequence.computed, sequence.tokens.len());
+                debug_assert!(held, "pages for all of a prompt were taken when it entered");
                 scheduled.push(Scheduled { at, num_new });
                 budget -= num_new;
             }
@@ -236,7 +238,7 @@ impl<M: StepModel> Engine<M> {
             let Some(mut oldest) = self.waiting.first_entry() else { break };
             let num_tokens = oldest.get().tokens.len();
             let fits = self.cache.fits(num_tokens, self.running.len())
-                && self.cache.grow(&mut oldest.get_mut().pages, num_tokens);
+                && self.cache.hold(&mut oldest.get_mut().pages, 0, num_tokens);
             if !fits {
                 break;
             }
@@ -264,7 +266,7 @@ impl<M: StepModel> Engine<M> {
         while at < self.running.len() && *budget > 0 {
             let sequence = &mut self.running[at];
             if sequence.pending() == 1 {
-                if !self.cache.grow(&mut sequence.pages, sequence.tokens.len()) {
+                if !self.cache.hold(&mut sequence.pages, sequence.computed, sequence.tokens.len()) {
                     // What the youngest holds may be enough. If it is this one, the loop ends.
                     debug_assert!(
                         at > 0 || self.running.len() > 1,

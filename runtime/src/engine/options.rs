@@ -90,7 +90,8 @@ impl EngineOptions {
             return Err(EngineError::CacheBytes { bytes: self.cache_bytes, least_bytes });
         }
         let all_sequences = |group: &CacheGroup| {
-            let pages = u64::from(limits.max_model_len.div_ceil(group.block_size));
+            let (len, new) = (limits.max_model_len, limits.max_num_batched_tokens);
+            let pages = group.most_pages(u64::from(len), u64::from(new));
             pages.saturating_mul(u64::from(limits.max_num_seqs)).clamp(1, most_pages(group))
         };
         let pages_for = |tokens: u64, group: &CacheGroup| {
@@ -155,5 +156,11 @@ mod tests {
         assert_eq!(given.pages(&groups, &limits).unwrap(), [3, 5]);
         assert!(EngineOptions::default().num_pages([3]).pages(&groups, &limits).is_err());
         assert!(EngineOptions::default().num_pages([3, 0]).pages(&groups, &limits).is_err());
+        // A window leaves to others what it does not need: 4 times the pages that 15 + 64 tokens can lie in.
+        let windowed = CacheGroup { kind: CacheKind::Window(16), ..group(4, 1) };
+        let groups = [group(16, 8), windowed];
+        let pages = |bytes| EngineOptions::default().cache_bytes(bytes).pages(&groups, &limits).unwrap();
+        assert_eq!(pages(1 << 30), [28, 4 * 21]);
+        assert_eq!(pages(27 * 16 * 64 + 84 * 4 * 8), [27, 84]);
     }
 }

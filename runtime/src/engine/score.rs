@@ -1,3 +1,4 @@
+use mscc_ir::module::CacheGroup;
 use mscc_ir::plan::PlanLimits;
 
 use crate::step::batch::{StepModel, TapSink};
@@ -74,13 +75,14 @@ impl<'m, M: StepModel> Scorer<'m, M> {
         let budget = chunk.max(default).min(self.limits.max_num_batched_tokens as usize);
         for (wave, tokens) in sequences.chunks(self.limits.max_num_seqs as usize).enumerate() {
             let first = wave * self.limits.max_num_seqs as usize;
-            let mut active = self.start(tokens, first)?;
+            let (mut cache, mut active) = self.start(tokens, first, chunk.min(budget))?;
             while !active.is_empty() {
                 let taps: Option<&mut dyn TapSink> = match &mut taps {
                     Some(taps) => Some(&mut **taps),
                     None => None,
                 };
-                self.step(&mut active, chunk, budget, taps, &mut each)?;
+                let scheduled = schedule(&mut active, &mut cache, chunk, budget);
+                self.step(&mut active, &scheduled, taps, &mut each)?;
                 active.retain(|scored| scored.computed < scored.tokens.len());
             }
         }
@@ -100,52 +102,47 @@ impl<'m, M: StepModel> Scorer<'m, M> {
         Ok(logits)
     }
 
-    /// Gives each sequence all its pages.
-    fn start<'a>(&mut self, sequences: &[&'a [u32]], first: usize) -> Result<Vec<Scored<'a>>, EngineError> {
-        let pages_of = |block_size: u32| {
-            let pages = sequences.iter().map(|tokens| tokens.len().div_ceil(block_size as usize) as u64);
-            let (value, most) = (pages.sum::<u64>(), (i32::MAX as u64 / u64::from(block_size)).max(1));
+    /// Gives each sequence the pages that it needs while it is computed, at most `most_new` tokens in a step.
+    fn start<'a>(
+        &mut self,
+        sequences: &[&'a [u32]],
+        first: usize,
+        most_new: usize,
+    ) -> Result<(PagedCache, Vec<Scored<'a>>), EngineError> {
+        let pages_of = |group: &CacheGroup| {
+            let pages = sequences.iter().map(|tokens| group.most_pages(tokens.len() as u64, most_new as u64));
+            let (value, most) = (pages.sum::<u64>(), (i32::MAX as u64 / u64::from(group.block_size)).max(1));
             match u32::try_from(value) {
                 Ok(pages) if value <= most => Ok(pages),
                 Ok(_) | Err(_) => Err(EngineError::Limit { name: "pages of all sequences", value, most }),
             }
         };
-        let needed = self.model.caches().iter().map(|group| pages_of(group.block_size));
-        let needed = needed.collect::<Result<Vec<u32>, _>>()?;
+        let needed = self.model.caches().iter().map(pages_of).collect::<Result<Vec<u32>, _>>()?;
         if self.allocated.is_empty() || needed.iter().zip(&self.allocated).any(|(needed, have)| needed > have)
         {
             self.allocated.clear();
             self.model.allocate_caches(&needed)?;
             self.allocated.clone_from(&needed);
         }
-        let mut cache = PagedCache::new(self.model.caches(), &needed);
+        let mut cache = PagedCache::new(self.model.caches(), &needed, most_new);
         let start = |(at, tokens): (usize, &&'a [u32])| {
             let mut pages = cache.no_pages();
-            let fits = cache.grow(&mut pages, tokens.len());
+            let fits = cache.hold(&mut pages, 0, tokens.len());
             debug_assert!(fits, "there are pages for all");
             self.last_epoch += 1;
             Scored { index: first + at, tokens, computed: 0, pages, epoch: self.last_epoch }
         };
-        Ok(sequences.iter().enumerate().map(start).collect())
+        let started = sequences.iter().enumerate().map(start).collect();
+        Ok((cache, started))
     }
 
     fn step<E: From<EngineError>>(
         &mut self,
         active: &mut [Scored<'_>],
-        chunk: usize,
-        mut budget: usize,
+        scheduled: &[(usize, usize)],
         taps: Option<&mut dyn TapSink>,
         each: &mut impl FnMut(ScoredRows<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut scheduled = Vec::new();
-        for (at, scored) in active.iter().enumerate() {
-            let num_new = (scored.tokens.len() - scored.computed).min(chunk).min(budget);
-            if num_new > 0 {
-                scheduled.push((at, num_new));
-                budget -= num_new;
-            }
-        }
-        scheduled.sort_by_key(|(_, num_new)| *num_new > 1);
         let part = |(at, num_new): &(usize, usize)| {
             let scored = &active[*at];
             let tokens = &scored.tokens[..scored.computed + num_new];
@@ -162,7 +159,7 @@ impl<'m, M: StepModel> Scorer<'m, M> {
         let mut logits = self.model.step(batch, taps).map_err(EngineError::from)?;
         check_logits(logits, batch.logit_index.len(), self.limits.vocab_size)?;
         for (at, num_new) in scheduled {
-            let scored = &mut active[at];
+            let scored = &mut active[*at];
             let (rows, rest) = logits.split_at(num_new * self.limits.vocab_size as usize);
             logits = rest;
             each(ScoredRows { sequence: scored.index, first_position: scored.computed, logits: rows })?;
@@ -170,6 +167,28 @@ impl<'m, M: StepModel> Scorer<'m, M> {
         }
         Ok(())
     }
+}
+
+/// Which sequences a step computes, by index, and how many tokens of each, those of one token first; at most `chunk` of
+/// each and `budget` of all.
+fn schedule(
+    active: &mut [Scored<'_>],
+    cache: &mut PagedCache,
+    chunk: usize,
+    mut budget: usize,
+) -> Vec<(usize, usize)> {
+    let mut scheduled = Vec::new();
+    for (at, scored) in active.iter_mut().enumerate() {
+        let num_new = (scored.tokens.len() - scored.computed).min(chunk).min(budget);
+        if num_new > 0 {
+            let held = cache.hold(&mut scored.pages, scored.computed, scored.tokens.len());
+            debug_assert!(held, "pages for all of a sequence were taken at its start");
+            scheduled.push((at, num_new));
+            budget -= num_new;
+        }
+    }
+    scheduled.sort_by_key(|(_, num_new)| *num_new > 1);
+    scheduled
 }
 
 /// Logits of a step unless a chunk is given: 64 MiB of f32.

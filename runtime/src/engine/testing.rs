@@ -52,19 +52,32 @@ impl FakeModel {
         }
     }
 
-    pub(super) fn with_window(mut self, window: u32) -> Self {
-        self.caches[0].kind = CacheKind::Window(window);
+    /// The same with windows for those groups that have one here.
+    pub(super) fn with_windows(mut self, windows: &[Option<u32>]) -> Self {
+        for (group, window) in self.caches.iter_mut().zip(windows) {
+            if let Some(window) = window {
+                group.kind = CacheKind::Window(*window);
+            }
+        }
         self
     }
 }
 
-/// The logits that follow on `tokens`, seen by so many cache groups.
-pub(super) fn logits_after(tokens: &[u32], num_groups: usize) -> Vec<f32> {
+/// The logits that follow on `tokens`, as much as each cache group keeps of them.
+pub(super) fn logits_after(tokens: &[u32], windows: &[Option<u32>]) -> Vec<f32> {
+    let kept = |window: &Option<u32>| &tokens[first_seen(tokens.len(), *window)..];
+    logits_of(&windows.iter().flat_map(kept).copied().collect::<Vec<u32>>())
+}
+
+/// The first position that the last of so many tokens sees.
+fn first_seen(tokens: usize, window: Option<u32>) -> usize {
+    window.map_or(0, |window| tokens.saturating_sub(window as usize))
+}
+
+fn logits_of(seen: &[u32]) -> Vec<f32> {
     let mut hash = 17u64;
-    for _ in 0..num_groups {
-        for token in tokens {
-            hash = (hash ^ u64::from(*token)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23);
-        }
+    for token in seen {
+        hash = (hash ^ u64::from(*token)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23);
     }
     let mut logits = Vec::new();
     for _ in 0..VOCAB {
@@ -118,7 +131,12 @@ impl StepModel for FakeModel {
             for (slot, token) in tables.slot_mapping.iter().zip(&batch.token_ids) {
                 slots[*slot as usize] = *token as u32;
             }
-            for (row, context) in tables.block_table.chunks(width).zip(&batch.context_len) {
+            for ((row, context), new) in tables.block_table.chunks(width).zip(&batch.context_len).zip(&new) {
+                let first = first_seen((context - new + 1) as usize, group.window());
+                assert!(
+                    row[..first / group.block_size as usize].iter().all(|page| *page == 0),
+                    "entries of pages let go are 0"
+                );
                 assert!(
                     row[pages_of(*context, group)..].iter().all(|page| *page == 0),
                     "entries past the end are 0"
@@ -136,7 +154,7 @@ impl StepModel for FakeModel {
                 let block_size = group.block_size as usize;
                 let pages = &tables.block_table[row * width..];
                 seen.extend(
-                    (0..context)
+                    (first_seen(context, group.window())..context)
                         .map(|at| slots[pages[at / block_size] as usize * block_size + at % block_size]),
                 );
             }
@@ -144,7 +162,7 @@ impl StepModel for FakeModel {
             if self.poison == Some(last) {
                 self.logits.extend([f32::NAN; VOCAB as usize]);
             } else {
-                self.logits.extend(logits_after(&seen, 1));
+                self.logits.extend(logits_of(&seen));
             }
         }
         if let Some(taps) = taps.filter(|taps| taps.wants("tokens")) {

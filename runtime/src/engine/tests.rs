@@ -10,13 +10,13 @@ use crate::step::batch::TapSink;
 const EOS: u32 = 3;
 
 /// What a request alone is given, without engine, cache or batch.
-fn expected(request: &Request, num_groups: usize, max_len: usize) -> (Vec<u32>, FinishReason) {
+fn expected(request: &Request, windows: &[Option<u32>], max_len: usize) -> (Vec<u32>, FinishReason) {
     let mut tokens = request.prompt.clone();
     let mut counts = TokenCounts::of_prompt(&request.prompt);
     let seed = request.params.seed.unwrap_or(0);
     let mut output = Vec::new();
     loop {
-        let logits = logits_after(&tokens, num_groups);
+        let logits = logits_after(&tokens, windows);
         let index = output.len() as u64;
         let sampled = Sampler::default().sample(&logits, &request.params, &counts, seed, index).unwrap();
         let token = sampled.token;
@@ -33,7 +33,16 @@ fn expected(request: &Request, num_groups: usize, max_len: usize) -> (Vec<u32>, 
 }
 
 fn engine(block_sizes: &[u32], pages: &[u32], limits: (u32, u32, u32)) -> Engine<FakeModel> {
-    let model = FakeModel::new(block_sizes, limits.0, limits.1, limits.2);
+    windowed_engine(block_sizes, &[], pages, limits)
+}
+
+fn windowed_engine(
+    block_sizes: &[u32],
+    windows: &[Option<u32>],
+    pages: &[u32],
+    limits: (u32, u32, u32),
+) -> Engine<FakeModel> {
+    let model = FakeModel::new(block_sizes, limits.0, limits.1, limits.2).with_windows(windows);
     Engine::new(model, EngineOptions::default().num_pages(pages).eos_token_ids([EOS])).unwrap()
 }
 
@@ -82,7 +91,7 @@ fn alone_together_chunked_and_preempted_give_the_same() {
         requests.iter().for_each(|request| engine.add(request.clone()).unwrap());
         let outputs = Outputs::run(&mut engine);
         for request in &requests {
-            let (tokens, finish) = expected(request, 2, 40);
+            let (tokens, finish) = expected(request, &[None, None], 40);
             assert_eq!((&outputs.tokens[&request.id], &outputs.finish[&request.id]), (&tokens, &finish));
         }
         assert_eq!(engine.stats().num_preemptions > 0, pages == tight, "{:?}", engine.stats());
@@ -106,7 +115,7 @@ fn a_step_decodes_first_and_fills_up_with_prompts() {
 
 #[test]
 fn ends_are_told_with_their_reason() {
-    let (stop, _) = expected(&greedy(0, &[1, 2], 3), 1, 99);
+    let (stop, _) = expected(&greedy(0, &[1, 2], 3), &[None], 99);
     let mut engine = engine(&[4], &[100], (8, 4, 8));
     let request = |id| greedy(id, &[1, 2], 3);
     engine.add(Request { stop_token_ids: vec![stop[1]], ..request(1) }).unwrap();
@@ -155,6 +164,31 @@ fn a_lone_request_ends_when_the_cache_is_full() {
 }
 
 #[test]
+fn a_window_takes_no_more_pages_the_longer_a_sequence_is() {
+    // 9 tokens of the past and 8 new ones lie in at most 6 pages of 4, of which decoding needs 4 at most.
+    let windows = [None, Some(10)];
+    let mut engine = windowed_engine(&[4, 4], &windows, &[200, 20], (800, 4, 8));
+    assert_eq!(engine.max_len(), 800);
+    let requests =
+        [greedy(0, &(0..300).map(|at| at % VOCAB).collect::<Vec<_>>(), 400), greedy(1, &[5; 50], 30)];
+    requests.iter().for_each(|request| engine.add(request.clone()).unwrap());
+    let mut outputs = Outputs::default();
+    while engine.has_work() {
+        outputs.take(engine.step().unwrap());
+        assert!(engine.stats().free_pages[1] >= 20 - 2 * 6, "{:?}", engine.stats());
+        if let [only] = engine.running.as_slice()
+            && only.pending() == 1
+        {
+            assert!(engine.stats().free_pages[1] >= 20 - 4, "{:?}", engine.stats());
+        }
+    }
+    for request in &requests {
+        assert_eq!(outputs.tokens[&request.id], expected(request, &windows, 800).0);
+    }
+    assert_eq!((engine.stats().num_preemptions, engine.stats().free_pages), (0, vec![200, 20]));
+}
+
+#[test]
 fn requests_that_cannot_be_served_are_refused_with_numbers() {
     let mut engine = engine(&[4], &[4], (20, 4, 8));
     let mut refused = |request: Request| engine.add(request).unwrap_err().to_string();
@@ -184,8 +218,6 @@ fn requests_that_cannot_be_served_are_refused_with_numbers() {
 #[test]
 fn models_that_cannot_be_served_are_refused() {
     let refused = |model| Engine::new(model, EngineOptions::default()).unwrap_err().to_string();
-    let error = refused(FakeModel::new(&[4], 64, 4, 8).with_window(16));
-    assert!(error.starts_with("cache group `group0` keeps a window of 16 tokens"), "{error}");
     assert_eq!(refused(FakeModel::new(&[4], 64, 0, 8)), "max_num_seqs is 0; it must be in 1..=2147483647");
     assert!(refused(FakeModel::new(&[0], 64, 4, 8)).starts_with("block_size is 0"));
 }
@@ -216,7 +248,7 @@ fn a_step_that_fails_can_be_done_again() {
                 Err(_) => failed += 1,
             }
         }
-        assert_eq!((failed, &outputs.tokens[&0]), (1, &expected(&request, 1, 64).0));
+        assert_eq!((failed, &outputs.tokens[&0]), (1, &expected(&request, &[None], 64).0));
     }
 }
 
@@ -234,7 +266,8 @@ fn scores_do_not_depend_on_chunks_and_company() {
     }
     let sequences: Vec<Vec<u32>> =
         [5, 1, 17, 20, 2].map(|n| (0..n).map(|i| (i * n) % VOCAB).collect()).into();
-    let mut model = FakeModel::new(&[3, 8], 20, 3, 16);
+    let windows = [None, Some(4)];
+    let mut model = FakeModel::new(&[3, 2], 20, 3, 16).with_windows(&windows);
     let mut scorer = Scorer::new(&mut model).unwrap();
     let refs: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
     for chunk in [None, Some(1), Some(3), Some(7), Some(100)] {
@@ -248,7 +281,8 @@ fn scores_do_not_depend_on_chunks_and_company() {
             })
             .unwrap();
         for (tokens, together) in sequences.iter().zip(together) {
-            let expected: Vec<f32> = (1..=tokens.len()).flat_map(|n| logits_after(&tokens[..n], 2)).collect();
+            let expected: Vec<f32> =
+                (1..=tokens.len()).flat_map(|n| logits_after(&tokens[..n], &windows)).collect();
             assert_eq!(together, expected);
             assert_eq!(scorer.logits(tokens, chunk).unwrap(), expected);
         }
@@ -289,14 +323,15 @@ proptest! {
     #[test]
     fn every_mix_of_requests_gives_what_each_gives_alone(
         arrivals in prop::collection::vec(arrival(), 1..12),
-        groups in prop::collection::vec((1u32..6, 0u32..12), 1..4),
+        groups in prop::collection::vec((1u32..6, 0u32..12, prop::option::of(1u32..12)), 1..4),
         max_num_seqs in 1u32..7,
         budget in 1u32..20,
     ) {
         // Room for the longest sequence, or hardly more, so that pages run out.
-        let block_sizes: Vec<u32> = groups.iter().map(|(block_size, _)| *block_size).collect();
-        let pages: Vec<u32> = groups.iter().map(|(block_size, more)| 20u32.div_ceil(*block_size) + more).collect();
-        let mut engine = engine(&block_sizes, &pages, (32, max_num_seqs, budget));
+        let block_sizes: Vec<u32> = groups.iter().map(|(block_size, ..)| *block_size).collect();
+        let pages: Vec<u32> = groups.iter().map(|(block_size, more, _)| 20u32.div_ceil(*block_size) + more).collect();
+        let windows: Vec<Option<u32>> = groups.iter().map(|(.., window)| *window).collect();
+        let mut engine = windowed_engine(&block_sizes, &windows, &pages, (32, max_num_seqs, budget));
         let max_len = engine.max_len();
         let mut outputs = Outputs::default();
         let mut requests = HashMap::new();
@@ -323,7 +358,7 @@ proptest! {
             prop_assert!(at < 3000, "no end");
         }
         for (id, request) in &requests {
-            let (tokens, finish) = expected(request, block_sizes.len(), max_len);
+            let (tokens, finish) = expected(request, &windows, max_len);
             let got = &outputs.tokens[id];
             match &outputs.finish[id] {
                 FinishReason::Cancelled => prop_assert!(tokens.starts_with(got)),

@@ -35,7 +35,8 @@ pub struct StepBatch {
 /// Where a batch's state lies in one cache group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupTables {
-    /// Pages of each sequence, [B, M]; entries past a sequence's end are 0.
+    /// Pages of each sequence, [B, M]. Entries past a sequence's end are 0, and so are those of pages that a window has
+    /// left behind.
     pub block_table: Vec<i32>,
     /// Where each new token's state goes, `[T]`: page * block_size + offset.
     pub slot_mapping: Vec<i32>,
