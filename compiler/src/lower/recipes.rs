@@ -117,6 +117,9 @@ fn recipe_name(value_name: &str, sources: &[&Template], node: &mscc_ir::graph::N
     if prefix.len() > 1 && sources.len() == 1 {
         prefix.pop();
     }
+    // What is made of a stack is one tensor for all experts.
+    let experts = prefix.iter().position(|part| part.contains("{e}"));
+    prefix.truncate(experts.unwrap_or(prefix.len()));
     let stem: Vec<&str> = value_name.split('.').collect();
     let overlap = (0..=stem.len()).rev().find(|count| prefix.ends_with(&stem[..*count])).unwrap_or(0);
     let layered = sources.iter().any(|source| source.is_layered());

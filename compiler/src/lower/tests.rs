@@ -76,3 +76,43 @@ fn an_op_without_a_kernel_is_an_error() {
     let error = lower(&parse_module(&text).unwrap(), &Target::cpu()).unwrap_err().to_string();
     assert_eq!(error, "@layer, %s0: the target has no kernel for `linear` on (f32[T, 4], f32[4, 4])");
 }
+
+#[test]
+fn stacks_stay_one_leaf_whatever_is_made_of_them() {
+    let text = r#"module m
+symbol T in 1..16 likely 8
+func @layer {
+  %ids = input token_ids : i32[T]
+  %gate = weight "l.{i-1}.mlp.experts.{e}.gate.weight" : bf16[64, 4, 8]
+  %up = weight "l.{i-1}.mlp.experts.{e}.up.weight" : bf16[64, 4, 8]
+  %down = weight "l.{i-1}.mlp.experts.{e}.down.weight" : f32[64, 8]
+  %mlp.gate_up = concat %gate, %up {axis=1}
+  %flat = reshape %mlp.gate_up {shape=[256, 16]}
+  %wide = cast %flat {dtype=f32}
+  %x = gather %wide, %ids
+  %y = gather %down, %ids
+  output x = %x
+  output y = %y
+}
+program { @layer [1..3] }
+"#;
+    let lowered = lower(&parse_module(text).unwrap(), &Target::cpu()).unwrap();
+    let recipes: Vec<_> = lowered
+        .recipes
+        .iter()
+        .map(|recipe| {
+            let sources = recipe.sources().map(|(_, stored)| (stored.name(7, 63), stored.count()));
+            (recipe.name.as_str(), recipe.body.len(), sources.collect::<Vec<_>>())
+        })
+        .collect();
+    let member = |part: &str| (format!("l.7.mlp.experts.63.{part}.weight"), 64);
+    assert_eq!(
+        recipes,
+        [
+            ("l.{i}.mlp.experts.wide", 5, vec![member("gate"), member("up")]),
+            ("l.{i}.mlp.experts.{e}.down.weight", 1, vec![member("down")]),
+        ]
+    );
+    assert!(lowered.recipes.iter().all(|recipe| recipe.identity().is_none()));
+    assert!(lowered.variant.functions[0].weights.iter().all(|param| param.layer_offset == -1));
+}
