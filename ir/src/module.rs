@@ -96,6 +96,13 @@ impl CacheGroup {
         all.min(span.saturating_sub(1).div_ceil(block) + 1)
     }
 
+    /// Most bytes that one sequence takes in all layers, in pages as [`most_pages`](Self::most_pages) counts them; `None`
+    /// if they do not fit 64 bits.
+    pub fn most_bytes(&self, len: u64, new: u64) -> Option<u64> {
+        let tokens = self.most_pages(len, new).checked_mul(u64::from(self.block_size))?;
+        tokens.checked_mul(self.bytes_per_token()?)
+    }
+
     /// The symbol that counts its pages.
     pub fn pages_symbol(&self) -> String {
         format!("P_{}", self.name)

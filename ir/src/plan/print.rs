@@ -25,7 +25,11 @@ fn write_plan(out: &mut String, plan: &Plan) -> fmt::Result {
             .iter()
             .map(|tensor| format!("{}: {}", tensor.name, group.tensor_type(tensor)))
             .collect();
-        writeln!(out, "cache {}: {} layers of {}", group.name, group.num_layers(), tensors.join(", "))?;
+        write!(out, "cache {}: {} layers of {}", group.name, group.num_layers(), tensors.join(", "))?;
+        match group.window() {
+            Some(window) => writeln!(out, ", the last {window} tokens")?,
+            None => out.push('\n'),
+        }
     }
     writeln!(out, "weights")?;
     for (index, recipe) in plan.weights.recipes.iter().enumerate() {
