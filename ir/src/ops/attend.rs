@@ -1,5 +1,7 @@
 //! What the definitions of the attention ops share.
 
+use std::ops::Range;
+
 use super::{Check, EvalError, TypeError};
 use crate::reference::Tensor;
 use crate::{DType, Dim, TensorType};
@@ -43,27 +45,26 @@ pub(super) fn sequences(
         .collect()
 }
 
-/// The slots `page * block + offset` in which a sequence's first `count` tokens are kept.
+/// The slots `page * block + offset` in which `keys` of a sequence are kept; no other page is looked up.
 ///
 /// Errors: more than its row of the table holds; a page that there is not.
 pub(super) fn slots(
     block_table: &Tensor,
     sequence: usize,
-    count: usize,
+    keys: Range<usize>,
     (pages, block): (usize, usize),
 ) -> Result<Vec<usize>, EvalError> {
-    if count > block_table.row().saturating_mul(block) {
-        return Err(EvalError::Domain { operand: "context_len", value: count as i64 });
+    if keys.end > block_table.row().saturating_mul(block) {
+        return Err(EvalError::Domain { operand: "context_len", value: keys.end as i64 });
     }
     let row = &block_table.ints()[sequence * block_table.row()..];
-    (0..count)
-        .map(|key| {
-            let page = row[key / block];
-            let page = usize::try_from(page).ok().filter(|page| *page < pages);
-            let page = page.ok_or(EvalError::Domain { operand: "block_table", value: row[key / block] })?;
-            Ok(page * block + key % block)
-        })
-        .collect()
+    keys.map(|key| {
+        let page = row[key / block];
+        let page = usize::try_from(page).ok().filter(|page| *page < pages);
+        let page = page.ok_or(EvalError::Domain { operand: "block_table", value: row[key / block] })?;
+        Ok(page * block + key % block)
+    })
+    .collect()
 }
 
 /// Adds to `y` the values weighted by the softmax of their scores; a sink takes part and has no value.

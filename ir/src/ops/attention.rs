@@ -1,6 +1,6 @@
 //! Causal attention over a paged cache.
 
-use super::{attend, Check, Domain, Draw, EvalError, OpDef, Operand, TypeError, Work};
+use super::{Check, Domain, Draw, EvalError, OpDef, Operand, TypeError, Work, attend};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::Tensor;
 use crate::{Dim, TensorType};
@@ -12,7 +12,7 @@ use crate::{Dim, TensorType};
 /// | `q`           | [T, N, D]         | any float | new tokens of all sequences, one after the other   |
 /// | `k_cache`     | [P, block, K, D]  | any float | the new tokens' keys already written               |
 /// | `v_cache`     | [P, block, K, Dv] | as `k_cache` |                                                 |
-/// | `block_table` | [B, M]            | i32       | pages of each sequence; those past its end ignored |
+/// | `block_table` | [B, M]            | i32       | pages of each sequence; those that no query sees are ignored |
 /// | `query_start` | [B+1]             | i32       | where each sequence's new tokens start             |
 /// | `context_len` | \[B\]               | i32       | tokens of each sequence including the new          |
 /// | `sinks?`      | \[N\]               | any float | a score of each head that takes part and has no value |
@@ -108,11 +108,12 @@ impl OpDef for Attention {
             if sequence.context < sequence.new {
                 return Err(EvalError::Domain { operand: "context_len", value: sequence.context as i64 });
             }
-            let slots = attend::slots(block_table, at, sequence.context, (k.shape[0], k.shape[1]))?;
+            let oldest = |seen: usize| self.window.map_or(0, |window| seen.saturating_sub(window as usize));
+            let first = oldest(sequence.seen(0));
+            let slots = attend::slots(block_table, at, first..sequence.context, (k.shape[0], k.shape[1]))?;
             for (i, token) in (sequence.first..sequence.first + sequence.new).enumerate() {
                 let seen = sequence.seen(i);
-                let oldest = self.window.map_or(0, |window| seen.saturating_sub(window as usize));
-                let slots = &slots[oldest..seen];
+                let slots = &slots[oldest(seen) - first..seen - first];
                 for head in 0..heads {
                     let kv_head = head / (heads / kv_heads);
                     let query = &q.floats()[(token * heads + head) * width..][..width];
@@ -162,55 +163,86 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        refuses(OpKind::Attention, &[
-            (
-                &["f32[T, 3, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],
-                "scale=1.0",
-                "`q` has size 3 along axis 1, expected 2",
-            ),
-            (
-                &["f32[T, 2, 8]", "f32[P, 4, B, 8]", "f32[P, 4, B, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],
-                "scale=1.0",
-                "`q` has size 2 along axis 1, expected B",
-            ),
-            (
-                &["f32[T, 0, 8]", "f32[P, 4, 0, 8]", "f32[P, 4, 0, 8]", "f32[3]", "i32[B + 1]", "i32[B]"],
-                "scale=1.0",
-                "`block_table` is f32, expected i32",
-            ),
-            (
-                &["f32[T, B, 8]", "f32[P, 4, B, 8]", "f32[P, 4, B, 8]", "i32[B]", "i32[B + 1]", "i32[B]"],
-                "scale=1.0",
-                "`block_table` has 1 axes, expected 2",
-            ),
-            (
-                &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 5, 2, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],
-                "scale=1.0",
-                "`v_cache` has size 5 along axis 1, expected 4",
-            ),
-            (
-                &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B]", "i32[B]"],
-                "scale=1.0",
-                "`query_start` has size B along axis 0, expected B + 1",
-            ),
-            (
-                &[
-                    "f32[T, 2, 8]",
-                    "f32[P, 4, 2, 8]",
-                    "f32[P, 4, 2, 8]",
-                    "i32[B, M]",
-                    "i32[B + 1]",
-                    "i32[B]",
-                    "f32[3]",
-                ],
-                "scale=1.0",
-                "`sinks` has size 3 along axis 0, expected 2",
-            ),
-            (
-                &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B + 1]", "i32[B]"],
-                "scale=1.0, soft_cap=0",
-                "`soft_cap`: is not positive",
-            ),
-        ]);
+        refuses(
+            OpKind::Attention,
+            &[
+                (
+                    &[
+                        "f32[T, 3, 8]",
+                        "f32[P, 4, 2, 8]",
+                        "f32[P, 4, 2, 8]",
+                        "i32[B, M]",
+                        "i32[B + 1]",
+                        "i32[B]",
+                    ],
+                    "scale=1.0",
+                    "`q` has size 3 along axis 1, expected 2",
+                ),
+                (
+                    &[
+                        "f32[T, 2, 8]",
+                        "f32[P, 4, B, 8]",
+                        "f32[P, 4, B, 8]",
+                        "i32[B, M]",
+                        "i32[B + 1]",
+                        "i32[B]",
+                    ],
+                    "scale=1.0",
+                    "`q` has size 2 along axis 1, expected B",
+                ),
+                (
+                    &["f32[T, 0, 8]", "f32[P, 4, 0, 8]", "f32[P, 4, 0, 8]", "f32[3]", "i32[B + 1]", "i32[B]"],
+                    "scale=1.0",
+                    "`block_table` is f32, expected i32",
+                ),
+                (
+                    &["f32[T, B, 8]", "f32[P, 4, B, 8]", "f32[P, 4, B, 8]", "i32[B]", "i32[B + 1]", "i32[B]"],
+                    "scale=1.0",
+                    "`block_table` has 1 axes, expected 2",
+                ),
+                (
+                    &[
+                        "f32[T, 2, 8]",
+                        "f32[P, 4, 2, 8]",
+                        "f32[P, 5, 2, 8]",
+                        "i32[B, M]",
+                        "i32[B + 1]",
+                        "i32[B]",
+                    ],
+                    "scale=1.0",
+                    "`v_cache` has size 5 along axis 1, expected 4",
+                ),
+                (
+                    &["f32[T, 2, 8]", "f32[P, 4, 2, 8]", "f32[P, 4, 2, 8]", "i32[B, M]", "i32[B]", "i32[B]"],
+                    "scale=1.0",
+                    "`query_start` has size B along axis 0, expected B + 1",
+                ),
+                (
+                    &[
+                        "f32[T, 2, 8]",
+                        "f32[P, 4, 2, 8]",
+                        "f32[P, 4, 2, 8]",
+                        "i32[B, M]",
+                        "i32[B + 1]",
+                        "i32[B]",
+                        "f32[3]",
+                    ],
+                    "scale=1.0",
+                    "`sinks` has size 3 along axis 0, expected 2",
+                ),
+                (
+                    &[
+                        "f32[T, 2, 8]",
+                        "f32[P, 4, 2, 8]",
+                        "f32[P, 4, 2, 8]",
+                        "i32[B, M]",
+                        "i32[B + 1]",
+                        "i32[B]",
+                    ],
+                    "scale=1.0, soft_cap=0",
+                    "`soft_cap`: is not positive",
+                ),
+            ],
+        );
     }
 }

@@ -64,7 +64,7 @@ impl OpDef for CacheRead {
             let bad = EvalError::Domain { operand: "context_len", value: *context };
             let left = shapes[0][0] - data.len().checked_div(row).unwrap_or(0);
             let context = usize::try_from(*context).ok().filter(|context| *context <= left).ok_or(bad)?;
-            for slot in attend::slots(block_table, sequence, context, (cache.shape[0], cache.shape[1]))? {
+            for slot in attend::slots(block_table, sequence, 0..context, (cache.shape[0], cache.shape[1]))? {
                 data.extend_from_slice(&cache.floats()[slot * row..][..row]);
             }
         }
@@ -91,10 +91,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        refuses(OpKind::CacheRead, &[
-            (&["f32[P, 4, 2]", "i32[B, M]", "i32[T]"], "rows=[C]", "`context_len` has size T along axis 0, expected B"),
-            (&["f32[P, 4, 2]", "i64[B, M]", "i32[B]"], "rows=[C]", "`block_table` is i64, expected i32"),
-            (&["f32[P]", "i32[B, M]", "i32[B]"], "rows=[C]", "`cache` has 1 axes, expected at least 2"),
-        ]);
+        refuses(
+            OpKind::CacheRead,
+            &[
+                (
+                    &["f32[P, 4, 2]", "i32[B, M]", "i32[T]"],
+                    "rows=[C]",
+                    "`context_len` has size T along axis 0, expected B",
+                ),
+                (&["f32[P, 4, 2]", "i64[B, M]", "i32[B]"], "rows=[C]", "`block_table` is i64, expected i32"),
+                (&["f32[P]", "i32[B, M]", "i32[B]"], "rows=[C]", "`cache` has 1 axes, expected at least 2"),
+            ],
+        );
     }
 }

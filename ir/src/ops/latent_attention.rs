@@ -86,7 +86,8 @@ impl OpDef for LatentAttention {
             if sequence.context < sequence.new {
                 return Err(EvalError::Domain { operand: "context_len", value: sequence.context as i64 });
             }
-            let slots = attend::slots(block_table, at, sequence.context, (latent.shape[0], latent.shape[1]))?;
+            let slots =
+                attend::slots(block_table, at, 0..sequence.context, (latent.shape[0], latent.shape[1]))?;
             for (i, token) in (sequence.first..sequence.first + sequence.new).enumerate() {
                 let slots = &slots[..sequence.seen(i)];
                 for row in token * heads..(token + 1) * heads {
@@ -126,27 +127,30 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let tables = ["i32[B, M]", "i32[B + 1]", "i32[B]"];
         let with = |first: [&'static str; 4]| [first.as_slice(), &tables].concat();
-        refuses(OpKind::LatentAttention, &[
-            (
-                &with(["f32[T, 2, 8]", "f32[T, 3, 4]", "f32[P, 4, 8]", "f32[P, 4, 4]"]),
-                "scale=1.0",
-                "`q_rope` has size 3 along axis 1, expected 2",
-            ),
-            (
-                &with(["f32[T, 2, 8]", "f32[T, 2, 4]", "f32[P, 4, 7]", "f32[P, 4, 4]"]),
-                "scale=1.0",
-                "`latent_cache` has size 7 along axis 2, expected 8",
-            ),
-            (
-                &with(["f32[T, 2, 8]", "f32[T, 2, 4]", "f32[P, 4, 8]", "f32[P, 5, 4]"]),
-                "scale=1.0",
-                "`rope_cache` has size 5 along axis 1, expected 4",
-            ),
-            (
-                &with(["f32[T, 2, 8]", "bf16[T, 2, 4]", "f32[P, 4, 8]", "f32[P, 4, 4]"]),
-                "scale=1.0",
-                "`q_rope` is bf16, expected f32",
-            ),
-        ]);
+        refuses(
+            OpKind::LatentAttention,
+            &[
+                (
+                    &with(["f32[T, 2, 8]", "f32[T, 3, 4]", "f32[P, 4, 8]", "f32[P, 4, 4]"]),
+                    "scale=1.0",
+                    "`q_rope` has size 3 along axis 1, expected 2",
+                ),
+                (
+                    &with(["f32[T, 2, 8]", "f32[T, 2, 4]", "f32[P, 4, 7]", "f32[P, 4, 4]"]),
+                    "scale=1.0",
+                    "`latent_cache` has size 7 along axis 2, expected 8",
+                ),
+                (
+                    &with(["f32[T, 2, 8]", "f32[T, 2, 4]", "f32[P, 4, 8]", "f32[P, 5, 4]"]),
+                    "scale=1.0",
+                    "`rope_cache` has size 5 along axis 1, expected 4",
+                ),
+                (
+                    &with(["f32[T, 2, 8]", "bf16[T, 2, 4]", "f32[P, 4, 8]", "f32[P, 4, 4]"]),
+                    "scale=1.0",
+                    "`q_rope` is bf16, expected f32",
+                ),
+            ],
+        );
     }
 }
