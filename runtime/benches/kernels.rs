@@ -17,7 +17,9 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mscc_ir::DType;
-use mscc_runtime::device::cpu::{Attention, Isa, Matmul, Pool, RmsNorm, View, launch};
+use mscc_runtime::device::cpu::{
+    Attention, GroupedMatmul, Isa, LatentAttention, Matmul, Pool, RaggedAttention, RmsNorm, View, launch,
+};
 
 /// Memory of one tensor, filled with small values.
 struct Tensor {
@@ -120,6 +122,61 @@ fn shares(pool: &mut Pool) {
         let limit = read_bytes / read_time.as_secs_f64() / 1e9;
         println!("{name}: {rate:.1} of {limit:.1} GB/s, {:.2}", rate / limit);
     }
+    for (experts, groups, rows, n, k) in [
+        // One token and a batch of eight, decoding; gate and up projections of Qwen3-30B-A3B and DeepSeek-V3.
+        (128, 8, 1, 1536, 2048),
+        (128, 1, 1, 1536, 2048),
+        (128, 60, 1, 1536, 2048),
+        (32, 8, 1, 4096, 7168),
+        (32, 8, 1, 7168, 2048),
+        (32, 8, 8, 4096, 7168),
+        (8, 2, 1, 28672, 4096),
+    ] {
+        let name = format!("experts decode {groups} of {experts} x {rows} [{k}] x [{n}, {k}]");
+        if !name.contains(&only) {
+            continue;
+        }
+        let product = Experts::new(experts, groups, rows, n, k);
+        let (time, read_time) = best(|| product.run(&mut pool.borrow_mut(), isa), read);
+        let rate = (groups * n * k * 2) as f64 / time.as_secs_f64() / 1e9;
+        let limit = read_bytes / read_time.as_secs_f64() / 1e9;
+        println!("{name}: {rate:.1} of {limit:.1} GB/s, {:.2}", rate / limit);
+    }
+    for (experts, groups, rows, n, k) in
+        [(32, 32, 16, 1536, 2048), (32, 32, 64, 1536, 2048), (8, 8, 128, 4096, 4096)]
+    {
+        let name = format!("experts prefill {groups} of {experts} x {rows} [{k}] x [{n}, {k}]");
+        if !name.contains(&only) {
+            continue;
+        }
+        let product = Experts::new(experts, groups, rows, n, k);
+        let pairs = isa == Isa::Avx512Bf16;
+        let (time, peak_time) = best(|| product.run(&mut pool.borrow_mut(), isa), || peak(pairs));
+        let rate = 2.0 * (groups * rows * n * k) as f64 / time.as_secs_f64() / 1e9;
+        let peak = machine::flops(threads, pairs) / peak_time.as_secs_f64() / 1e9;
+        println!("{name}: {rate:.1} of {peak:.1} GFLOP/s, {:.2}", rate / peak);
+    }
+    for (form, sequences, tokens, context, heads) in [
+        ("latent", 1, 1, 4096, 128),
+        ("latent", 8, 1, 1024, 128),
+        ("latent", 1, 1, 8192, 16),
+        ("latent", 1, 128, 128, 128),
+        ("ragged", 1, 128, 128, 128),
+        ("ragged", 1, 512, 512, 16),
+    ] {
+        let name = format!("{form} attention bf16 {sequences} x {tokens} of {context}, {heads} heads");
+        if !name.contains(&only) {
+            continue;
+        }
+        let scene = Latents::new(sequences, tokens, context, heads);
+        let run = || scene.run(&mut pool.borrow_mut(), isa, form);
+        let (time, peak_time) = best(run, || peak(false));
+        let pairs: usize = (context - tokens + 1..=context).sum();
+        let per_pair = if form == "latent" { 512 + 64 + 512 } else { 128 + 64 + 128 };
+        let rate = 2.0 * (sequences * pairs * heads * per_pair) as f64 / time.as_secs_f64() / 1e9;
+        let peak = machine::flops(threads, false) / peak_time.as_secs_f64() / 1e9;
+        println!("{name}: {rate:.1} of {peak:.1} GFLOP/s, {:.2}", rate / peak);
+    }
     for (dtype, sequences, context, heads, kv_heads) in [
         (DType::BF16, 1, 32768, 16, 8),
         (DType::BF16, 1, 32768, 16, 1),
@@ -160,6 +217,99 @@ impl Product {
     fn run(&self, pool: &mut Pool, isa: Isa) {
         let (x, w, y) = (&self.x.view(), &self.w.view(), &self.y.view());
         launch(pool, isa, &Matmul { x, w, bias: None, transposed: true, y }).expect("runs");
+    }
+}
+
+/// Products of some of many matrices, each with as many rows.
+#[cfg(target_arch = "x86_64")]
+struct Experts {
+    x: Tensor,
+    w: Tensor,
+    sizes: Tensor,
+    y: Tensor,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Experts {
+    fn new(experts: usize, groups: usize, rows: usize, n: usize, k: usize) -> Experts {
+        let m = groups * rows;
+        let sizes =
+            (0..experts).map(|expert| if expert * groups % experts < groups { rows as u32 } else { 0 });
+        Experts {
+            x: Tensor::new(DType::BF16, &[m, k]),
+            w: Tensor::new(DType::BF16, &[experts, n, k]),
+            sizes: Tensor { data: sizes.collect(), dtype: DType::I32, dims: vec![experts] },
+            y: Tensor::new(DType::BF16, &[m, n]),
+        }
+    }
+
+    fn run(&self, pool: &mut Pool, isa: Isa) {
+        let (x, w, group_sizes, y) = (&self.x.view(), &self.w.view(), &self.sizes.view(), &self.y.view());
+        launch(pool, isa, &GroupedMatmul { x, w, group_sizes, transposed: true, y }).expect("runs");
+    }
+}
+
+/// New tokens at the ends of equal contexts, with the sizes of DeepSeek-V3's attention, for both of its forms.
+#[cfg(target_arch = "x86_64")]
+struct Latents {
+    /// Both parts of queries, keys and values of the packed form.
+    ragged: [Tensor; 5],
+    /// Both parts of queries and of the cache of the form over latents.
+    latent: [Tensor; 4],
+    block_table: Tensor,
+    query_start: Tensor,
+    context_len: Tensor,
+    y: [Tensor; 2],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Latents {
+    fn new(sequences: usize, tokens: usize, context: usize, heads: usize) -> Latents {
+        let Scene { block_table, query_start, context_len, .. } =
+            Scene::new(DType::BF16, (sequences, tokens), context, (1, 1));
+        let (rows, keys) = (sequences * tokens, sequences * context);
+        let tensor = |dims: &[usize]| Tensor::new(DType::BF16, dims);
+        let latent = [
+            tensor(&[rows, heads, 512]),
+            tensor(&[rows, heads, 64]),
+            tensor(&[keys / 16, 16, 512]),
+            tensor(&[keys / 16, 16, 64]),
+        ];
+        let ragged = [
+            tensor(&[rows, heads, 128]),
+            tensor(&[rows, heads, 64]),
+            tensor(&[keys, heads, 128]),
+            tensor(&[keys, 64]),
+            tensor(&[keys, heads, 128]),
+        ];
+        let y = [tensor(&[rows, heads, 512]), tensor(&[rows, heads, 128])];
+        Latents { ragged, latent, block_table, query_start, context_len, y }
+    }
+
+    fn run(&self, pool: &mut Pool, isa: Isa, form: &str) {
+        let (query_start, context_len) = (&self.query_start.view(), &self.context_len.view());
+        let (block_table, scale) = (&self.block_table.view(), 0.1);
+        let [y_latent, y_ragged] = &self.y.each_ref().map(Tensor::view);
+        if form == "latent" {
+            let [q, q_rope, latent_cache, rope_cache] = &self.latent.each_ref().map(Tensor::view);
+            let kernel = LatentAttention {
+                q,
+                q_rope,
+                latent_cache,
+                rope_cache,
+                block_table,
+                query_start,
+                context_len,
+                scale,
+                y: y_latent,
+            };
+            launch(pool, isa, &kernel).expect("runs");
+        } else {
+            let [q, q_rope, k, k_rope, v] = &self.ragged.each_ref().map(Tensor::view);
+            let y = y_ragged;
+            let kernel = RaggedAttention { q, q_rope, k, k_rope, v, query_start, context_len, scale, y };
+            launch(pool, isa, &kernel).expect("runs");
+        }
     }
 }
 
