@@ -33,6 +33,8 @@ fn long_real_sizes_compile_in_little_time_and_memory() {
         ("qwen2.5-0.5b", 24 * 2 * 2 * 64 * 2),
         ("qwen3-32b", 64 * 2 * 8 * 128 * 2),
         ("llama-3.1-70b", 80 * 2 * 8 * 128 * 2),
+        ("qwen3-235b-a22b", 94 * 2 * 4 * 128 * 2),
+        ("deepseek-v3-671b", 61 * (512 + 64) * 2),
     ];
     for (config, cache_bytes_per_token) in cases {
         let model = make(config, &["--sparse"], dir.path());

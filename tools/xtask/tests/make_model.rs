@@ -73,6 +73,10 @@ fn writes_what_loaders_read() {
         ("qwen3-0.6b.json", json!({})),
         ("qwen2.5-0.5b.json", json!({"torch_dtype": "float16"})),
         ("llama-3.2-1b.json", json!({"tie_word_embeddings": false, "torch_dtype": "float32"})),
+        (
+            "qwen3-235b-a22b.json",
+            json!({"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24}),
+        ),
     ] {
         let home = tempfile::tempdir().unwrap();
         let (config, dir) = (tiny(&home, name, changes), home.path().join("model"));
@@ -165,6 +169,26 @@ fn holes_take_no_disk() {
         let blocks: u64 = fs::read_dir(&dir).unwrap().map(|entry| blocks(entry.unwrap())).sum();
         assert!(blocks * 512 < 10_000_000, "{blocks} blocks");
     }
+}
+
+#[test]
+fn experts_are_tensors_of_their_own() {
+    let home = tempfile::tempdir().unwrap();
+    let (config, dir) = (configs().join("deepseek-v3-671b.json"), home.path().join("model"));
+    let printed = make(&config, &dir, &["--sparse", "--tokenizer-size", "300"]);
+    assert!(printed.contains("671,026,419,200 parameters"), "{printed}");
+    let checkpoint = Checkpoint::open(&dir).unwrap();
+    let experts = || checkpoint.tensors().iter().filter(|(name, _)| name.contains(".mlp.experts."));
+    assert_eq!(experts().count(), 58 * 256 * 3);
+    let name = |part: &str| format!("model.layers.60.mlp.experts.255.{part}_proj.weight");
+    let at = ["gate", "up", "down"].map(|part| checkpoint.tensor(&name(part)).unwrap());
+    assert_eq!((&at[1].shape, &at[2].shape), (&vec![2048, 7168], &vec![7168, 2048]));
+    let ends = at.map(|tensor| (tensor.file.0, tensor.offset + tensor.bytes));
+    assert!(
+        ends[0].0 < ends[1].0 || ends[0] == (at[1].file.0, at[1].offset),
+        "an expert's tensors lie together"
+    );
+    trace(&HfConfig::read(&config).unwrap(), Some(&checkpoint), &OPTIONS).unwrap();
 }
 
 #[test]
