@@ -14,8 +14,9 @@ use mscc_models::hf::{GenerationConfig, HfConfig, ModelDir, ModelDirError};
 use mscc_models::{Ignored, TraceError, TraceOptions, Traced};
 use mscc_patterns::Rule;
 
+use crate::advice::advice;
 use crate::egraph::{Outcome, Report};
-use crate::files::read_text;
+use crate::files::{MAX_BYTES, read_text};
 use crate::lower::{LowerError, lower};
 use crate::options::{Named, OptionError, OptionPlace, Options, Resolved};
 use crate::passes::weight_dtype::cast_weights;
@@ -39,6 +40,8 @@ pub struct Compiled {
     pub reports: Vec<Report>,
     /// What in the model's files changes nothing, and why.
     pub ignored: Vec<Ignored>,
+    /// What is allowed and yet probably not meant, such as a model without a tokenizer.
+    pub advice: Vec<String>,
 }
 
 /// Why a model cannot be compiled.
@@ -154,7 +157,8 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
         text,
     };
     validate(&plan)?;
-    Ok(Compiled { plan, traced: traced.module, fused, reports, ignored: traced.ignored })
+    let advice = advice(&dir, &plan);
+    Ok(Compiled { plan, traced: traced.module, fused, reports, ignored: traced.ignored, advice })
 }
 
 fn checkpoint(dir: &ModelDir, given: &Path) -> Result<Checkpoint, CompileError> {
@@ -238,7 +242,7 @@ fn text_assets(dir: &ModelDir, config: &HfConfig, options: &Options) -> Result<T
     let generation: GenerationConfig = dir.generation_config(config)?;
     let chat_template = match &options.chat_template {
         None => None,
-        Some(path) => Some(read_text(path).map_err(|reason| CompileError::OptionFile {
+        Some(path) => Some(read_text(path, MAX_BYTES).map_err(|reason| CompileError::OptionFile {
             key: "chat_template",
             place: options.place("chat_template"),
             path: path.clone(),

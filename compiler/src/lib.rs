@@ -6,6 +6,7 @@
 //! Read first: [`compile()`], [`passes::Pass`], [`lower::lower`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod advice;
 mod compile;
 pub mod cost;
 pub mod dialects;
@@ -19,6 +20,7 @@ pub mod passes;
 pub mod rules;
 pub mod target;
 
+pub use advice::OTHER_TOKENIZERS;
 pub use compile::{CompileError, Compiled, TOKENIZER_FILE, compile, rewrites};
 pub use model_yaml::{ModelYaml, ModelYamlError};
 pub use options::{OptionError, OptionPlace, Options, Resolved};

@@ -8,7 +8,7 @@ use mscc_models::hf::nearest;
 use mscc_models::spec::{Content, Map, Place, Setting, Yaml};
 
 use crate::dialects::{self, Dialect, Key, Meaning};
-use crate::files::read_text;
+use crate::files::{MAX_BYTES, read_text};
 use crate::options::{OptionPlace, Options};
 
 /// What a model.yaml says.
@@ -130,8 +130,8 @@ impl ModelYaml {
     /// Errors: a file that cannot be read, is no YAML or larger than 64 KiB; keys that nobody knows; values of the
     /// wrong kind; options of other dialects that are not supported; keys that disagree.
     pub fn read(file: &Path) -> Result<ModelYaml, ModelYamlError> {
-        let text =
-            read_text(file).map_err(|reason| ModelYamlError::Read { file: file.to_owned(), reason })?;
+        let text = read_text(file, MAX_BYTES)
+            .map_err(|reason| ModelYamlError::Read { file: file.to_owned(), reason })?;
         ModelYaml::parse(file, &text)
     }
 
@@ -242,6 +242,9 @@ impl Reader<'_> {
         }
         let dir = self.file.parent();
         let path = |value: &Yaml| match &value.content {
+            Content::Scalar(Setting::Str(text)) if text.is_empty() => {
+                Err(expected("a path, or nothing behind the colon"))
+            }
             Content::Scalar(Setting::Str(text)) => {
                 Ok(dir.map_or_else(|| PathBuf::from(&**text), |dir| dir.join(&**text)))
             }
@@ -301,7 +304,7 @@ impl Reader<'_> {
     }
 }
 
-const NUMBER: &str = "a whole number from 0 to 4294967295";
+const NUMBER: &str = "a whole number from 1 to 4294967295";
 
 #[cfg(test)]
 #[path = "model_yaml_tests.rs"]

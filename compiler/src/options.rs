@@ -90,7 +90,7 @@ impl fmt::Display for Named<'_> {
             Some(OptionPlace { file, line, column, key }) => {
                 write!(f, "{}:{line}:{column}: `{key}`", file.display())
             }
-            None => write!(f, "option `{}`", self.0),
+            None => write!(f, "option `{}` (--{})", self.0, self.0.replace('_', "-")),
         }
     }
 }
@@ -185,7 +185,9 @@ impl Options {
         let compute_dtype = match float_type("compute_dtype", compute, "float32 or bfloat16")? {
             None => DType::BF16,
             Some(dtype @ (DType::F32 | DType::BF16)) => dtype,
-            Some(other) => return Err(bad("compute_dtype", "float32 or bfloat16", other.name())),
+            Some(other) => {
+                return Err(bad("compute_dtype", "float32 or bfloat16", compute.unwrap_or(other.name())));
+            }
         };
         let max_num_batched_tokens = self.max_num_batched_tokens.unwrap_or(2048);
         let resolved = Resolved {
@@ -247,9 +249,12 @@ mod tests {
     fn bad_values_name_the_key() {
         let error = |options: Options| options.resolve().unwrap_err().to_string();
         let text = error(Options { target: Some("tpu".into()), ..Options::default() });
-        assert_eq!(text, "option `target`: expected cpu, found `tpu`");
+        assert_eq!(text, "option `target` (--target): expected cpu, found `tpu`");
         let text = error(Options { compute_dtype: Some("float16".into()), ..Options::default() });
-        assert_eq!(text, "option `compute_dtype`: expected float32 or bfloat16, found `f16`");
+        assert_eq!(
+            text,
+            "option `compute_dtype` (--compute-dtype): expected float32 or bfloat16, found `float16`"
+        );
         let text =
             error(Options { max_num_seqs: Some(9), max_num_batched_tokens: Some(8), ..Options::default() });
         assert!(text.contains("1 to max_num_batched_tokens (8)"), "{text}");

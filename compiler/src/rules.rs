@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mscc_patterns::{ProofFailure, Rule, RuleError};
 
-use crate::files::read_text;
+use crate::files::{MAX_BYTES, read_text};
 
 /// Random instances on which a user's rule is proved.
 const PROOF_ROUNDS: u32 = 20;
@@ -51,7 +51,8 @@ pub enum RulesError {
 pub fn load(files: &[PathBuf]) -> Result<Vec<Rule>, RulesError> {
     let mut rules = mscc_patterns::builtin()?;
     for path in files {
-        let text = read_text(path).map_err(|source| RulesError::Read { path: path.clone(), source })?;
+        let text =
+            read_text(path, MAX_BYTES).map_err(|source| RulesError::Read { path: path.clone(), source })?;
         let own = mscc_patterns::load(&text, &path.to_string_lossy())?;
         for rule in own {
             if rules.iter().any(|other| other.name == rule.name) {

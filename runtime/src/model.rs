@@ -216,8 +216,10 @@ impl Model {
             state.resolved = Some((needs, resolved));
         }
         let Some((needs, resolved)) = &state.resolved else { return Ok(()) };
-        let bytes = needs.bytes().saturating_add(self.buffers.cache_bytes());
-        within_limit(bytes, self.memory_limit, || "caches and a step of this size".to_owned())?;
+        let (step, caches) = (needs.bytes(), self.buffers.cache_bytes());
+        within_limit(step.saturating_add(caches), self.memory_limit, || {
+            format!("a step ({step}) and caches ({caches})")
+        })?;
         self.buffers.reserve(&self.device, needs)?;
         let generation = self.buffers.generation();
         if state.bound.as_ref().is_none_or(|(bound, _)| *bound != generation) {
@@ -339,7 +341,10 @@ impl Guards {
 }
 
 fn within_limit(bytes: u64, limit: u64, what: impl FnOnce() -> String) -> Result<(), RuntimeError> {
-    if bytes <= limit { Ok(()) } else { Err(RuntimeError::Memory { bytes, what: what() }) }
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(RuntimeError::Memory { bytes, what: format!("{}, of {limit} that may be taken", what()) })
 }
 
 /// The variants of the program that steps run.

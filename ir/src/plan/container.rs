@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Plan, PlanError, validate};
 
-const MAGIC: &[u8; 8] = b"MSCCPLAN";
+/// How every plan begins.
+pub const MAGIC: &[u8; 8] = b"MSCCPLAN";
 /// Version of the format that this build reads and writes.
 pub const FORMAT_VERSION: u32 = 2;
 /// Largest file that is read, in bytes.

@@ -18,12 +18,7 @@ pub enum Warning {
         nearest: Option<String>,
     },
     /// Stored tensors that the model does not use.
-    #[error(
-        "{count} {} of the checkpoint {} not read: {pattern}{}",
-        if *count == 1 { "tensor" } else { "tensors" },
-        if *count == 1 { "is" } else { "are" },
-        similar(nearest)
-    )]
+    #[error("{} not read: {pattern}{}", counted(*count), similar(nearest))]
     UnreadTensors {
         /// Their names, `*` for numbers.
         pattern: String,
@@ -82,6 +77,14 @@ pub enum Warning {
         /// The classes of the family.
         expected: String,
     },
+}
+
+/// So many tensors as the subject of a sentence.
+fn counted(count: usize) -> String {
+    match count {
+        1 => "1 tensor of the checkpoint is".to_owned(),
+        _ => format!("{count} tensors of the checkpoint are"),
+    }
 }
 
 fn similar(nearest: &Option<String>) -> String {

@@ -107,7 +107,7 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__chat)
-            opts="-q -v -h --weights --threads --max-tokens --ignore-eos --stop --recommended --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed --json --system --chat-arg --quiet --verbose --color --help"
+            opts="-q -v -h --weights --threads --memory-limit --json --max-tokens --ignore-eos --stop --recommended --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed --system --chat-arg --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -118,6 +118,10 @@ _mscc() {
                     return 0
                     ;;
                 --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -277,7 +281,7 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__eval)
-            opts="-q -v -h --weights --threads --file --window --json --quiet --verbose --color --help"
+            opts="-q -v -h --weights --threads --memory-limit --file --window --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -288,6 +292,10 @@ _mscc() {
                     return 0
                     ;;
                 --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -513,7 +521,7 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__logits)
-            opts="-o -q -v -h --weights --threads --prompt --prompt-ids --chunk --hidden --output --json --quiet --verbose --color --help"
+            opts="-o -q -v -h --weights --threads --memory-limit --prompt --prompt-ids --chunk --hidden --output --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -524,6 +532,10 @@ _mscc() {
                     return 0
                     ;;
                 --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -641,7 +653,7 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__run)
-            opts="-q -v -h --weights --threads --prompt --prompt-ids --max-tokens --ignore-eos --stop --recommended --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed --json --chat --system --chat-arg --quiet --verbose --color --help"
+            opts="-q -v -h --weights --threads --memory-limit --prompt --prompt-ids --json --max-tokens --ignore-eos --stop --recommended --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed --chat --system --chat-arg --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -652,6 +664,10 @@ _mscc() {
                     return 0
                     ;;
                 --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -49,8 +49,8 @@ lowered\t'Kernel launches and memory'"
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l config-only -d 'Compile from a config alone, without weights; the plan can be inspected but not run' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l model -d 'Model directory' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l target -d 'Device the plan is for: cpu [default: cpu]' -r
-complete -c mscc -n "__fish_mscc_using_subcommand compile" -l dtype -d 'Element type of weights on the device: auto, float32, float16, bfloat16 [default: auto]' -r
-complete -c mscc -n "__fish_mscc_using_subcommand compile" -l compute-dtype -d 'Element type of activations: float32, bfloat16 [default: bfloat16]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand compile" -l dtype -d 'Element type of weights on the device: auto, float32 (or fp32, f32), float16 (half, fp16, f16), bfloat16 (bf16) [default: auto]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand compile" -l compute-dtype -d 'Element type of activations: float32 (or fp32, f32), bfloat16 (bf16, auto) [default: bfloat16]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l max-model-len -d 'Longest sequence, in tokens [default: the model\'s own limit]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l max-num-seqs -d 'Most sequences in a step [default: 64]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l max-num-batched-tokens -d 'Most new tokens in a step [default: 2048]' -r
@@ -68,6 +68,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand compile" -s v -l verbose -d 'A
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l weights -d 'Directory of the weights, in place of the one the plan was compiled from' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l threads -d 'Threads that compute [default: one for each core]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand run" -l memory-limit -d 'Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l prompt -d 'The prompt as text' -r
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l prompt-ids -d 'The prompt as token ids, taken as they are: 1,2,3' -r
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l max-tokens -d 'Most tokens to generate [default: 128; in a conversation, as many as fit]' -r
@@ -85,15 +86,16 @@ complete -c mscc -n "__fish_mscc_using_subcommand run" -l chat-arg -d 'Variable 
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c mscc -n "__fish_mscc_using_subcommand run" -l json -d 'Print token ids, text and figures as JSON at the end, in place of the text'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l ignore-eos -d 'Go on behind the model\'s end tokens'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l recommended -d 'Sample as the model\'s authors recommend; the options below win over that'
-complete -c mscc -n "__fish_mscc_using_subcommand run" -l json -d 'Print token ids, text and figures as JSON at the end, in place of the text'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l chat -d 'Take the prompt as a user\'s message: it goes through the model\'s chat template'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -s q -l quiet -d 'Print results and errors alone'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l weights -d 'Directory of the weights, in place of the one the plan was compiled from' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l threads -d 'Threads that compute [default: one for each core]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand chat" -l memory-limit -d 'Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l max-tokens -d 'Most tokens to generate [default: 128; in a conversation, as many as fit]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l stop -d 'Text that ends the generation; may be given several times' -r
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l temperature -d 'Divides the scores; 0 is greedy' -r
@@ -109,14 +111,15 @@ complete -c mscc -n "__fish_mscc_using_subcommand chat" -l chat-arg -d 'Variable
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c mscc -n "__fish_mscc_using_subcommand chat" -l json -d 'Print each answer as a line of JSON when it is complete'
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l ignore-eos -d 'Go on behind the model\'s end tokens'
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l recommended -d 'Sample as the model\'s authors recommend; the options below win over that'
-complete -c mscc -n "__fish_mscc_using_subcommand chat" -l json -d 'Print each answer as a line of JSON when it is complete'
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -s q -l quiet -d 'Print results and errors alone'
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l weights -d 'Directory of the weights, in place of the one the plan was compiled from' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l threads -d 'Threads that compute [default: one for each core]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand logits" -l memory-limit -d 'Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l prompt -d 'The prompt as text' -r
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l prompt-ids -d 'The prompt as token ids, taken as they are: 1,2,3' -r
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l chunk -d 'Most tokens in a step [default: as many as the plan takes, and as have 64 MiB of logits]' -r
@@ -131,6 +134,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand logits" -s v -l verbose -d 'Al
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l weights -d 'Directory of the weights, in place of the one the plan was compiled from' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l threads -d 'Threads that compute [default: one for each core]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand eval" -l memory-limit -d 'Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l file -d 'The text' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l window -d 'Tokens of a window' -r
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
@@ -142,7 +146,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand eval" -s v -l verbose -d 'Also
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -l html -d 'Write a page with graphs, memory, weights and launches' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -l dot -d 'Write the fused graphs for Graphviz; `-` is standard output' -r -F
-complete -c mscc -n "__fish_mscc_using_subcommand inspect" -l kind -d 'Of this kind of layer alone' -r
+complete -c mscc -n "__fish_mscc_using_subcommand inspect" -l kind -d 'With --dot: of this kind of layer alone' -r
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -l onnx -d 'Write the fused graphs for viewers of ONNX, such as Netron' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
@@ -159,7 +163,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand opt" -s o -l output -d 'File f
 complete -c mscc -n "__fish_mscc_using_subcommand opt" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c mscc -n "__fish_mscc_using_subcommand opt" -l json -d 'Print what the passes did as JSON'
+complete -c mscc -n "__fish_mscc_using_subcommand opt" -l json -d 'With -o: print what the passes did as JSON'
 complete -c mscc -n "__fish_mscc_using_subcommand opt" -s q -l quiet -d 'Print results and errors alone'
 complete -c mscc -n "__fish_mscc_using_subcommand opt" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand opt" -s h -l help -d 'Print help'

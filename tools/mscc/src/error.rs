@@ -47,7 +47,7 @@ pub enum CliError {
     Runtime(#[from] RuntimeError),
     /// A request that cannot be served.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(EngineError),
     /// A tokenizer or chat template that cannot be used, or refuses what it is given.
     #[error(transparent)]
     Text(Box<LlmError>),
@@ -127,6 +127,10 @@ fn hint(error: &RuntimeError) -> &'static str {
         RuntimeError::Plan {
             source: ContainerError::Damaged(_) | ContainerError::Section { .. }, ..
         } => "; compile the model again",
+        RuntimeError::Memory { .. } => {
+            "; take a shorter text or fewer tokens in a step (--chunk, or compile with a smaller \
+             --max-num-batched-tokens or --max-model-len), or allow more with --memory-limit SIZE"
+        }
         _ => "",
     }
 }
@@ -137,11 +141,20 @@ impl From<CompileError> for CliError {
     }
 }
 
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Runtime(error) => CliError::Runtime(error),
+            other => CliError::Engine(other),
+        }
+    }
+}
+
 impl From<LlmError> for CliError {
     fn from(error: LlmError) -> Self {
         match error {
             LlmError::Load(error) => CliError::Runtime(error),
-            LlmError::Engine(error) => CliError::Engine(error),
+            LlmError::Engine(error) => error.into(),
             other => CliError::Text(Box::new(other)),
         }
     }

@@ -6,12 +6,15 @@ use clap::builder::NonEmptyStringValueParser;
 use mscc_runtime::engine::text::{Prompt, TextRequest};
 use mscc_runtime::engine::{Engine, EngineError, EngineOptions, FinishReason, Request};
 use mscc_runtime::sample::SamplingParams;
+use mscc_runtime::step::batch::StepModel;
 use mscc_runtime::{Llm, Model};
 use mscc_text::{ChatTemplate, Tokenizer};
 use serde_json::json;
 
 use crate::error::CliError;
-use crate::interrupt;
+use crate::memory::Budget;
+use crate::numbers::{count, fraction, whole};
+use crate::{interrupt, output};
 
 /// Most tokens of a continuation, unless said otherwise.
 const DEFAULT_MAX_TOKENS: u32 = 128;
@@ -20,7 +23,7 @@ const DEFAULT_MAX_TOKENS: u32 = 128;
 #[derive(clap::Args)]
 pub struct GenerationArgs {
     /// Most tokens to generate [default: 128; in a conversation, as many as fit]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub max_tokens: Option<u32>,
     /// Go on behind the model's end tokens
     #[arg(long)]
@@ -40,28 +43,28 @@ struct Sampling {
     #[arg(long)]
     recommended: bool,
     /// Divides the scores; 0 is greedy
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = fraction)]
     temperature: Option<f32>,
     /// Keeps the N likeliest tokens
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>)]
     top_k: Option<u32>,
     /// Keeps the likeliest tokens that add up to X
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = fraction)]
     top_p: Option<f32>,
     /// Keeps tokens at least X as likely as the likeliest
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = fraction)]
     min_p: Option<f32>,
     /// Makes tokens already there less likely; 1 does nothing
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = fraction)]
     repetition_penalty: Option<f32>,
     /// Subtracted from the scores of generated tokens
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = fraction)]
     presence_penalty: Option<f32>,
     /// Subtracted for each time a token was generated
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = fraction)]
     frequency_penalty: Option<f32>,
     /// Makes sampling repeatable
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     seed: Option<u64>,
 }
 
@@ -100,6 +103,7 @@ impl GenerationArgs {
         mut each: impl FnMut(&str) -> Result<(), CliError>,
     ) -> Result<Generated, CliError> {
         let mut generated = Generated { prompt_ids: llm.encode(prompt)?, ..Generated::default() };
+        let max_tokens = params.max_tokens;
         let mut request =
             TextRequest::new(generated.prompt_ids.clone(), params).stop(self.stop.iter().cloned());
         request.ignore_eos = self.ignore_eos;
@@ -120,13 +124,21 @@ impl GenerationArgs {
             }
         }
         drop(listening);
+        explain_cut(&generated, llm.engine().model(), max_tokens);
         generated.text = Some(text);
         Ok(generated)
     }
 
     /// Generates token ids, for models without a tokenizer.
-    pub fn ids(&self, model: Model, prompt: &[u32], params: SamplingParams) -> Result<Generated, CliError> {
-        let mut engine = engine(model)?;
+    pub fn ids(
+        &self,
+        model: Model,
+        budget: Budget,
+        prompt: &[u32],
+        params: SamplingParams,
+    ) -> Result<Generated, CliError> {
+        let max_tokens = params.max_tokens;
+        let mut engine = engine(model, budget)?;
         let listening = interrupt::listen();
         engine.add(Request { ignore_eos: self.ignore_eos, ..Request::new(1, prompt, params) })?;
         let mut generated = Generated { prompt_ids: prompt.to_vec(), ..Generated::default() };
@@ -140,6 +152,7 @@ impl GenerationArgs {
             }
         }
         drop(listening);
+        explain_cut(&generated, engine.model(), max_tokens);
         Ok(generated)
     }
 }
@@ -166,14 +179,32 @@ impl Sampling {
     }
 }
 
-/// Gives a model its text side, for one sequence at a time.
-pub fn llm(model: Model, tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Llm, CliError> {
-    Ok(Llm::new(engine(model)?, tokenizer, template))
+/// Tells of a text that ended for want of cache pages alone.
+fn explain_cut(generated: &Generated, model: &Model, max_tokens: Option<u32>) {
+    let tokens = generated.prompt_ids.len() + generated.token_ids.len();
+    let wanted = max_tokens.is_none_or(|most| generated.token_ids.len() < most as usize);
+    let fits = tokens < model.limits().max_model_len as usize;
+    if generated.finish == Some(FinishReason::Length) && wanted && fits {
+        output::warning(&format!(
+            "the text is cut: memory has room for caches of {tokens} tokens; allow more with --memory-limit SIZE"
+        ));
+    }
 }
 
-fn engine(model: Model) -> Result<Engine<Model>, CliError> {
+/// Gives a model its text side, for one sequence at a time.
+pub fn llm(
+    model: Model,
+    budget: Budget,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+) -> Result<Llm, CliError> {
+    Ok(Llm::new(engine(model, budget)?, tokenizer, template))
+}
+
+fn engine(model: Model, budget: Budget) -> Result<Engine<Model>, CliError> {
     let eos_token_ids = model.plan().text.eos_token_ids.clone();
-    Ok(Engine::new(model, EngineOptions::default().max_num_seqs(1).eos_token_ids(eos_token_ids))?)
+    let options = EngineOptions::default().max_num_seqs(1).cache_bytes(budget.cache_bytes());
+    Ok(Engine::new(model, options.eos_token_ids(eos_token_ids))?)
 }
 
 /// What was generated, and how long it took.

@@ -4,16 +4,21 @@
 mod commands;
 mod error;
 mod generation;
+mod inputs;
 mod interrupt;
 mod leftovers;
+mod memory;
 mod model_yaml;
 mod new_file;
+mod numbers;
 mod output;
 mod plan_source;
 mod prompt;
 mod terminal;
 mod usage;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use error::CliError;
@@ -51,8 +56,9 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let color =
         terminal::color_of_arguments(std::env::args_os().map(|word| word.to_string_lossy().into_owned()));
-    let matches = Cli::command().color(color).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let matches = Cli::command().color(color).try_get_matches();
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = cli.unwrap_or_else(|error| without_odd_tip(error).exit());
     terminal::set(&cli.global);
     let done =
         interrupt::watch().map_err(|error| CliError::Failure(format!("cannot watch for Ctrl-C: {error}")));
@@ -67,6 +73,16 @@ fn main() -> std::process::ExitCode {
             std::process::ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Leaves out advice to pass a misspelt option as a value, `-- --option`, which is never meant here.
+fn without_odd_tip(mut error: clap::Error) -> clap::Error {
+    let tip = error.get(ContextKind::Suggested);
+    let is_odd = |tip: &StyledStr| tip.to_string().contains("as a value, use");
+    if matches!(tip, Some(ContextValue::StyledStrs(tips)) if tips.iter().all(is_odd)) {
+        error.remove(ContextKind::Suggested);
+    }
+    error
 }
 
 fn run(command: Command) -> Result<(), CliError> {

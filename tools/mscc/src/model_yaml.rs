@@ -6,6 +6,7 @@ use mscc_compiler::{Compiled, ModelYaml, Options};
 
 use crate::error::CliError;
 use crate::output;
+use crate::terminal::settings;
 
 /// The options that `model` stands for: those of a YAML file, or the defaults for a model directory or config.json.
 pub fn read(model: &Path) -> Result<Options, CliError> {
@@ -15,7 +16,7 @@ pub fn read(model: &Path) -> Result<Options, CliError> {
     let yaml = ModelYaml::read(model)?;
     yaml.notes.iter().for_each(|note| output::detail(&note.to_string()));
     let ignored = yaml.notes.iter().filter(|note| note.effect.is_err()).count();
-    if ignored > 0 {
+    if ignored > 0 && !settings().verbose {
         let file = model.display();
         output::note(&format!(
             "{file}: keys of other tools that mean nothing here: {ignored}; -v lists them"

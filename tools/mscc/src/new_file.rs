@@ -1,12 +1,14 @@
 //! Files that are there whole or not at all.
 
 use std::fs::File;
-use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use crate::error::CliError;
+use crate::inputs::Inputs;
+use crate::usage::UsageError;
 use crate::{interrupt, leftovers};
 
 /// A file being written. Until it is [finished](Self::finish), what was at its path stays there.
@@ -26,9 +28,9 @@ enum Content {
 }
 
 impl NewFile {
-    /// Begins a file.
-    pub fn create(path: &Path) -> Result<Self, CliError> {
-        check_writable(path)?;
+    /// Begins a file, which is none of what the command reads.
+    pub fn create(path: &Path, inputs: &Inputs) -> Result<Self, CliError> {
+        check_writable(path, inputs)?;
         let failed = |source| CliError::Write { path: path.to_owned(), source };
         // A link stays, and what it leads to is replaced.
         let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -79,16 +81,15 @@ impl Content {
 }
 
 /// Says before long work whether its result has a place to go.
-pub fn check_writable(path: &Path) -> Result<(), CliError> {
-    let failed = |kind, problem: String| {
-        Err(CliError::Write { path: path.to_owned(), source: std::io::Error::new(kind, problem) })
-    };
+pub fn check_writable(path: &Path, inputs: &Inputs) -> Result<(), CliError> {
+    inputs.spare(path)?;
+    let unfit = |problem: String| Err(UsageError::NoPlace { path: path.to_owned(), problem }.into());
     let dir = directory(path);
     if path.is_dir() {
-        return failed(ErrorKind::IsADirectory, "it is a directory".to_owned());
+        return unfit("it is a directory".to_owned());
     }
     if !dir.is_dir() {
-        return failed(ErrorKind::NotFound, format!("there is no directory {}", dir.display()));
+        return unfit(format!("there is no directory {}", dir.display()));
     }
     Ok(())
 }
@@ -98,7 +99,8 @@ fn copy(from: &mut File, target: &Path) -> std::io::Result<()> {
     std::io::copy(from, &mut File::options().write(true).open(target)?).map(drop)
 }
 
-fn directory(path: &Path) -> &Path {
+/// Where a file lies.
+pub fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

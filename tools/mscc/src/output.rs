@@ -4,18 +4,27 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::builder::styling::AnsiColor;
+use mscc_report::figures::bytes;
 
 pub use crate::new_file::check_writable;
 
 use crate::error::CliError;
+use crate::inputs::Inputs;
 use crate::new_file::NewFile;
 use crate::terminal::{colored, settings};
 
-/// Writes a file, which is there whole or not at all.
-pub fn write_file(path: &Path, content: &[u8]) -> Result<(), CliError> {
-    let mut file = NewFile::create(path)?;
+/// Writes a file, which is there whole or not at all and is none of what the command reads; says so.
+pub fn write_file(path: &Path, inputs: &Inputs, content: &[u8]) -> Result<(), CliError> {
+    let mut file = NewFile::create(path, inputs)?;
     file.write_at(0, content)?;
-    file.finish()
+    file.finish()?;
+    written(path, content.len() as u64);
+    Ok(())
+}
+
+/// Says that a file has been written.
+pub fn written(path: &Path, size: u64) {
+    note(&format!("wrote {}, {}", path.display(), bytes(Some(size))));
 }
 
 /// Writes text to standard output.

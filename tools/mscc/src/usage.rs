@@ -1,30 +1,109 @@
 //! What commands cannot do, though each of their options makes sense.
 
+use std::fmt;
 use std::path::PathBuf;
+
+use mscc_report::figures;
 
 /// What to do when a conversation has become too long.
 pub const ADVICE_ON_FULL_CONTEXT: &str =
     "/reset begins a new conversation, and a model compiled with a greater --max-model-len takes longer ones";
 
+/// What needs a tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextUse {
+    /// A prompt in words.
+    Prompt,
+    /// A conversation.
+    Conversation,
+    /// A text whose end is waited for.
+    Stop,
+    /// A text that is measured.
+    File,
+}
+
+impl fmt::Display for TextUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TextUse::Prompt => "--prompt",
+            TextUse::Conversation => "a conversation",
+            TextUse::Stop => "--stop",
+            TextUse::File => "--file",
+        })
+    }
+}
+
+/// How a model comes to its tokenizer.
+fn advice(found: &Option<PathBuf>) -> String {
+    const COMPILE: &str = "`mscc compile MODEL --tokenizer DIR` names a directory with a tokenizer.json";
+    match found {
+        None => COMPILE.to_owned(),
+        Some(file) => format!(
+            "there is no tokenizer.json, only {}, of which transformers makes one: \
+             AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR); then compile again",
+            file.display()
+        ),
+    }
+}
+
+fn or_ids(what_for: &TextUse) -> &'static str {
+    if *what_for == TextUse::Prompt { "; or give token ids with --prompt-ids" } else { "" }
+}
+
 /// A command that asks for what cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
-    /// Text for a model that was compiled without a tokenizer.
+    /// An output that is an input too, and would be lost.
+    #[error("cannot write to {}: {role} {} would be lost; name another file", output.display(), input.display())]
+    OutputIsInput {
+        /// As given.
+        output: PathBuf,
+        /// What it is to the command.
+        role: &'static str,
+        /// As it is read.
+        input: PathBuf,
+    },
+    /// Weights that have to be made and do not fit into memory.
     #[error(
-        "{what_for} needs a tokenizer, and the model has none: compile it with --tokenizer DIR, or use --prompt-ids"
+        "the weights that are made when the model is loaded take {}, and {} of memory are to be had; \
+         free some, or allow more with --memory-limit SIZE",
+        figures::bytes(Some(*made)),
+        figures::bytes(Some(*limit))
     )]
+    WeightsTooLarge {
+        /// Bytes of tensors that cannot be used where they lie.
+        made: u64,
+        /// Bytes that may be taken.
+        limit: u64,
+    },
+    /// Two outputs in one file.
+    #[error("{first} {} and {second} {} are one file; name two", paths.0.display(), paths.1.display())]
+    SameOutput {
+        /// The option of one.
+        first: &'static str,
+        /// The option of the other.
+        second: &'static str,
+        /// As given.
+        paths: Box<(PathBuf, PathBuf)>,
+    },
+    /// Text for a model that was compiled without a tokenizer.
+    #[error("{what_for} needs a tokenizer, and the model has none: {}{}", advice(found), or_ids(what_for))]
     NoTokenizer {
         /// What needs it.
-        what_for: &'static str,
+        what_for: TextUse,
+        /// A tokenizer in another form, if there is one.
+        found: Option<PathBuf>,
     },
     /// Text for a model whose tokenizer has moved.
     #[error(
-        "{what_for} needs a tokenizer, and there is no tokenizer.json in {}; pass --weights DIR with the directory that has it",
-        dir.display()
+        "{what_for} needs a tokenizer, and there is no tokenizer.json in {}; pass --weights DIR with the directory that \
+         has it{}",
+        dir.display(),
+        or_ids(what_for)
     )]
     TokenizerNotThere {
         /// What needs it.
-        what_for: &'static str,
+        what_for: TextUse,
         /// Where it was when the model was compiled.
         dir: PathBuf,
     },
@@ -39,6 +118,29 @@ pub enum UsageError {
     /// A config from two places.
     #[error("name the config either before or behind --config-only, not both")]
     TwoConfigs,
+    /// A plan that is not there.
+    #[error("{}: there is no such file: `mscc compile MODEL -o plan.bin` makes a plan of a model", path.display())]
+    NoPlan {
+        /// As given.
+        path: PathBuf,
+    },
+    /// A directory in place of a plan.
+    #[error(
+        "{} is a directory and no plan: `mscc compile {} -o plan.bin` makes a plan of a model",
+        path.display(), path.display()
+    )]
+    PlanIsDir {
+        /// As given.
+        path: PathBuf,
+    },
+    /// A place where no file can be.
+    #[error("cannot write {}: {problem}", path.display())]
+    NoPlace {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// A compilation whose result has no place.
     #[error("name the plan with -o FILE")]
     NoPlanName,

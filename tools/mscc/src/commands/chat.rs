@@ -1,6 +1,6 @@
 //! `mscc chat`
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Read};
 
 use mscc_runtime::Llm;
 use mscc_runtime::engine::{EngineError, FinishReason};
@@ -13,7 +13,7 @@ use crate::error::CliError;
 use crate::generation::{self, Generated, GenerationArgs, Setting};
 use crate::plan_source::PlanArgs;
 use crate::prompt::{ConversationArgs, Role};
-use crate::usage::{ADVICE_ON_FULL_CONTEXT, UsageError};
+use crate::usage::{ADVICE_ON_FULL_CONTEXT, TextUse, UsageError};
 use crate::{interrupt, output};
 
 const COMMANDS: &str = "/reset        forget the conversation, keep the system message
@@ -35,24 +35,24 @@ A message that begins with a slash is sent if a blank precedes it. Ctrl-C stops 
 pub struct Args {
     #[command(flatten)]
     plan: PlanArgs,
-    #[command(flatten)]
-    generation: GenerationArgs,
     /// Print each answer as a line of JSON when it is complete
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    generation: GenerationArgs,
     #[command(flatten)]
     conversation: ConversationArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
-    let model = args.plan.load()?;
+    let (model, budget) = args.plan.load()?;
     let params = args.generation.params(&model, Setting::Conversation)?;
-    let tokenizer = args.plan.tokenizer(&model, "a conversation")?;
+    let tokenizer = args.plan.tokenizer(&model, TextUse::Conversation)?;
     let template = args.plan.chat_template(&model)?;
     let (name, max_model_len) = (model.plan().meta.model.clone(), model.limits().max_model_len);
     let mut chat = Chat {
-        llm: generation::llm(model, tokenizer, Some(template))?,
+        llm: generation::llm(model, budget, tokenizer, Some(template))?,
         generation: args.generation,
         conversation: args.conversation,
         params,
@@ -71,6 +71,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
         match chat.take(&line) {
             Ok(Next::Line) => {}
             Ok(Next::End) => return Ok(()),
+            // Nothing was asked of the model.
+            Err(CliError::Usage(error @ (UsageError::UnknownChatCommand { .. } | UsageError::NoMessage))) => {
+                output::error(&error.to_string())
+            }
             // At a keyboard one can say something else; a script has to know.
             Err(error) if reader.is_terminal() && error.exit_code() == 2 => output::error(&error.to_string()),
             Err(error) => return Err(error),
@@ -168,7 +172,9 @@ impl Chat {
             output::note(&format!(
                 "the answer is cut: all {most} tokens of the context are used; {ADVICE_ON_FULL_CONTEXT}"
             ));
-        } else if generated.finish == Some(FinishReason::Length) {
+        } else if generated.finish == Some(FinishReason::Length)
+            && self.params.max_tokens.is_some_and(|most| generated.token_ids.len() >= most as usize)
+        {
             output::note("the answer is cut at --max-tokens");
         }
     }
@@ -182,6 +188,9 @@ fn too_long(error: CliError) -> CliError {
         other => other,
     }
 }
+
+/// Longest line of a pipe, in bytes.
+const MAX_MESSAGE_BYTES: u64 = 1 << 20;
 
 /// Where messages come from.
 enum Reader {
@@ -215,7 +224,11 @@ impl Reader {
             },
             Reader::Pipe => {
                 let mut line = String::new();
-                let read = std::io::stdin().lock().read_line(&mut line).map_err(unreadable)?;
+                let mut input = std::io::stdin().lock().take(MAX_MESSAGE_BYTES + 1);
+                let read = input.read_line(&mut line).map_err(unreadable)?;
+                if read as u64 > MAX_MESSAGE_BYTES {
+                    return Err(unreadable("a line is longer than 1 MiB"));
+                }
                 Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
             }
         }

@@ -11,6 +11,8 @@ use serde_json::json;
 
 use crate::commands::opt;
 use crate::error::CliError;
+use crate::inputs::Inputs;
+use crate::numbers::count;
 use crate::usage::UsageError;
 use crate::{model_yaml, output, terminal};
 
@@ -45,23 +47,24 @@ pub struct Args {
     /// Device the plan is for: cpu [default: cpu]
     #[arg(long)]
     target: Option<String>,
-    /// Element type of weights on the device: auto, float32, float16, bfloat16 [default: auto]
+    /// Element type of weights on the device: auto, float32 (or fp32, f32), float16 (half, fp16, f16), bfloat16 (bf16)
+    /// [default: auto]
     #[arg(long)]
     dtype: Option<String>,
-    /// Element type of activations: float32, bfloat16 [default: bfloat16]
+    /// Element type of activations: float32 (or fp32, f32), bfloat16 (bf16, auto) [default: bfloat16]
     #[arg(long)]
     compute_dtype: Option<String>,
     /// Longest sequence, in tokens [default: the model's own limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     max_model_len: Option<u32>,
     /// Most sequences in a step [default: 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     max_num_seqs: Option<u32>,
     /// Most new tokens in a step [default: 2048]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     max_num_batched_tokens: Option<u32>,
     /// Tokens of a cache page [default: 16]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     block_size: Option<u32>,
     /// Directory with tokenizer files [default: the model's]
     #[arg(long, value_name = "DIR")]
@@ -96,13 +99,15 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let started = Instant::now();
     let config_only = args.config_only.is_some();
     let options = options(&args)?;
-    args.output.as_deref().map_or(Ok(()), output::check_writable)?;
+    let inputs = args.source.iter().fold(Inputs::default(), |all, source| all.with("the file", source));
+    let inputs = inputs.with_options(&options);
+    args.output.as_deref().map_or(Ok(()), |path| output::check_writable(path, &inputs))?;
     let spinner = terminal::spinner("compiling");
     let compiled = model_yaml::compile(&options, config_only);
     spinner.finish_and_clear();
     let compiled = compiled?;
     let warnings = compiled.plan.meta.warnings.iter().cloned().chain(opt::warnings(&compiled.reports));
-    warnings.for_each(|warning| output::warning(&warning));
+    warnings.chain(compiled.advice.iter().cloned()).for_each(|warning| output::warning(&warning));
     for (rule, count) in &compiled.plan.meta.rewrites {
         output::detail(&format!("{rule}: {count}"));
     }
@@ -110,16 +115,16 @@ pub fn run(args: Args) -> Result<(), CliError> {
         let text = text(&compiled, emit);
         return match &args.output {
             None => output::print(&text),
-            Some(path) => output::write_file(path, text.as_bytes()),
+            Some(path) => output::write_file(path, &inputs, text.as_bytes()),
         };
     }
     let path = args.output.as_deref().ok_or(UsageError::NoPlanName)?;
     let bytes = container::encode(&compiled.plan).map_err(|error| CliError::Failure(error.to_string()))?;
-    output::write_file(path, &bytes)?;
+    output::write_file(path, &inputs, &bytes)?;
     if args.json {
         return output::print_json(&summary(&compiled, path, bytes.len(), started));
     }
-    output::note(&format!("{} in {:.0?}", path.display(), started.elapsed()));
+    output::detail(&format!("compiled in {:.0?}", started.elapsed()));
     Ok(())
 }
 

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use mscc_compiler::files::read_text;
+use mscc_ir::module::CacheGroup;
+use mscc_runtime::Model;
 use mscc_runtime::engine::Scorer;
 use mscc_runtime::step::batch::StepModel;
 use serde_json::json;
 
 use crate::error::CliError;
+use crate::memory::Budget;
+use crate::numbers::count;
 use crate::plan_source::PlanArgs;
-use crate::usage::UsageError;
+use crate::usage::{TextUse, UsageError};
 use crate::{output, terminal};
 
 /// Measure perplexity on a text
@@ -26,22 +31,28 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
     /// Tokens of a window
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = count)]
     window: u32,
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// Largest text, in bytes: its tokens take a hundred times as much while they are made.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
+
+/// Most bytes of caches for windows that are computed together, which fill them; more would not be faster.
+const MOST_CACHE_BYTES: u64 = 1 << 30;
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
-    let mut model = args.plan.load()?;
+    let (mut model, budget) = args.plan.load()?;
     let (window, max_model_len) = (args.window, model.limits().max_model_len);
     if window > max_model_len {
         return Err(UsageError::WindowTooLong { window, max_model_len }.into());
     }
-    let tokenizer = args.plan.tokenizer(&model, "--file")?;
-    let text = std::fs::read_to_string(&args.file)
+    let tokenizer = args.plan.tokenizer(&model, TextUse::File)?;
+    let text = read_text(&args.file, MAX_TEXT_BYTES)
         .map_err(|source| CliError::Read { path: args.file.clone(), source })?;
     let tokens = tokenizer.encode(&text, false)?;
     let windows: Vec<&[u32]> = windows(&tokens, window as usize).collect();
@@ -54,14 +65,19 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let mut sums = vec![0.0f64; windows.len()];
     let evaluated: usize = inputs.iter().map(|input| input.len()).sum();
     let bar = terminal::progress_bar("tokens", evaluated as u64);
-    Scorer::new(&mut model)?.score(&inputs, None, None, |rows| {
-        for (row, logits) in rows.logits.chunks_exact(vocab_size).enumerate() {
-            let target = windows[rows.sequence][rows.first_position + row + 1];
-            sums[rows.sequence] += negative_log_likelihood(logits, target);
-        }
-        bar.inc((rows.logits.len() / vocab_size) as u64);
-        Ok::<(), CliError>(())
-    })?;
+    let at_once = windows_at_once(&model, window, budget);
+    let mut scorer = Scorer::new(&mut model)?;
+    for (group, inputs) in inputs.chunks(at_once).enumerate() {
+        scorer.score(inputs, None, None, |rows| {
+            let index = group * at_once + rows.sequence;
+            for (row, logits) in rows.logits.chunks_exact(vocab_size).enumerate() {
+                let target = windows[index][rows.first_position + row + 1];
+                sums[index] += negative_log_likelihood(logits, target);
+            }
+            bar.inc((rows.logits.len() / vocab_size) as u64);
+            Ok::<(), CliError>(())
+        })?;
+    }
     bar.finish_and_clear();
     let nll = sums.iter().sum::<f64>() / evaluated as f64;
     let seconds = started.elapsed().as_secs_f64();
@@ -80,6 +96,16 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let (all, count) = (tokens.len(), windows.len());
     output::note(&format!("{evaluated} of {all} tokens in {count} windows, {seconds:.1} s"));
     output::print(&format!("perplexity {:.4}\n", nll.exp()))
+}
+
+/// How many windows have room in the caches together.
+fn windows_at_once(model: &Model, window: u32, budget: Budget) -> usize {
+    let bytes = |group: &CacheGroup| {
+        let tokens = u64::from(window.next_multiple_of(group.block_size.max(1)));
+        tokens.saturating_mul(group.bytes_per_token().unwrap_or(u64::MAX))
+    };
+    let bytes = model.caches().iter().map(bytes).fold(0, u64::saturating_add);
+    usize::try_from(budget.cache_bytes().min(MOST_CACHE_BYTES) / bytes.max(1)).unwrap_or(usize::MAX).max(1)
 }
 
 /// Windows of at most `window` tokens and the one behind; each has two at least.

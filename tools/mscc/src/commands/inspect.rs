@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use mscc_ir::TensorType;
+use mscc_ir::module::CacheKind;
 use mscc_ir::plan::{Function, Plan, Variant, print_plan};
 use mscc_report::figures::{bytes, calls_of, launches_per_step, memory};
-use mscc_runtime::load::plan::read_plan;
 use serde_json::{Value, json};
 
 use crate::error::CliError;
+use crate::inputs::{Inputs, is_same_output};
 use crate::output;
+use crate::plan_source::{base_dir, read};
+use crate::usage::UsageError;
 
 /// Show what a plan holds
 ///
@@ -39,7 +42,7 @@ pub struct Args {
     /// Write the fused graphs for Graphviz; `-` is standard output
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "launches"])]
     dot: Option<PathBuf>,
-    /// Of this kind of layer alone
+    /// With --dot: of this kind of layer alone
     #[arg(long, value_name = "NAME", requires = "dot")]
     kind: Option<String>,
     /// Write the fused graphs for viewers of ONNX, such as Netron
@@ -49,7 +52,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
-    let plan = read_plan(&args.plan)?;
+    let plan = read(&args.plan)?;
     if args.html.is_some() || args.dot.is_some() || args.onnx.is_some() {
         return draw(&args, &plan);
     }
@@ -65,8 +68,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
 /// Draws what is asked for.
 fn draw(args: &Args, plan: &Plan) -> Result<(), CliError> {
     let failed = |source| CliError::Report { path: args.plan.clone(), source };
+    let inputs = Inputs::default().with("the plan", &args.plan).with_plan(plan, base_dir(&args.plan), None);
+    check_outputs(args, &inputs)?;
     if let Some(path) = &args.html {
-        output::write_file(path, mscc_report::html(plan).map_err(failed)?.as_bytes())?;
+        output::write_file(path, &inputs, mscc_report::html(plan).map_err(failed)?.as_bytes())?;
     }
     if let Some(path) = &args.dot {
         let kinds = match &args.kind {
@@ -76,11 +81,27 @@ fn draw(args: &Args, plan: &Plan) -> Result<(), CliError> {
         let dot = mscc_report::dot(&kinds).map_err(failed)?;
         match path.as_os_str() == "-" {
             true => output::print(&dot)?,
-            false => output::write_file(path, dot.as_bytes())?,
+            false => output::write_file(path, &inputs, dot.as_bytes())?,
         }
     }
     if let Some(path) = &args.onnx {
-        output::write_file(path, &mscc_report::onnx(plan).map_err(failed)?)?;
+        output::write_file(path, &inputs, &mscc_report::onnx(plan).map_err(failed)?)?;
+    }
+    Ok(())
+}
+
+/// Says before anything is written whether all of it has a place to go.
+fn check_outputs(args: &Args, inputs: &Inputs) -> Result<(), CliError> {
+    let dot = args.dot.as_ref().filter(|path| path.as_os_str() != "-");
+    let outputs = [("--html", args.html.as_ref()), ("--dot", dot), ("--onnx", args.onnx.as_ref())];
+    let mut seen: Vec<(&'static str, &PathBuf)> = Vec::new();
+    for (second, path) in outputs.into_iter().filter_map(|(option, path)| Some((option, path?))) {
+        output::check_writable(path, inputs)?;
+        if let Some((first, other)) = seen.iter().find(|(_, other)| is_same_output(other, path)) {
+            let paths = Box::new(((*other).clone(), path.clone()));
+            return Err(UsageError::SameOutput { first, second, paths }.into());
+        }
+        seen.push((second, path));
     }
     Ok(())
 }
@@ -107,6 +128,22 @@ fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
     writeln!(out, "    used where they lie    {}", bytes(memory.weights_mapped))?;
     writeln!(out, "  activations at most      {}", bytes(memory.arena_peak))?;
     writeln!(out, "  cache per token          {}", bytes(memory.cache_per_token))?;
+    for group in &plan.caches {
+        write!(
+            out,
+            "    {:<22} {}, {} layers",
+            group.name,
+            bytes(group.bytes_per_token()),
+            group.num_layers()
+        )?;
+        match group.window() {
+            None => writeln!(out)?,
+            Some(window) => {
+                let most = bytes(group.most_bytes(meta.limits.max_model_len.into(), 1));
+                writeln!(out, ", the last {window} tokens: {most} at most for a sequence that decodes")?;
+            }
+        }
+    }
     writeln!(out, "\nsymbols")?;
     for (name, info) in &plan.symbols {
         writeln!(out, "  {name:<8} {}..{}", info.min, info.max)?;
@@ -204,7 +241,14 @@ fn to_json(plan: &Plan) -> Value {
             "name": group.name,
             "block_size": group.block_size,
             "layers": group.num_layers(),
+            "kind": match group.kind {
+                CacheKind::Full => "full",
+                CacheKind::Window(_) => "window",
+                CacheKind::Latent => "latent",
+            },
+            "window": group.window(),
             "bytes_per_token": group.bytes_per_token(),
+            "decoding_sequence_bytes": group.most_bytes(meta.limits.max_model_len.into(), 1),
         })).collect::<Vec<_>>(),
         "programs": plan.programs.iter().map(|program| json!({
             "name": program.name,

@@ -9,9 +9,12 @@ use mscc_runtime::step::batch::{StepModel, TapSink};
 use serde_json::{Map, Value, json};
 
 use crate::error::CliError;
+use crate::inputs::Inputs;
 use crate::new_file::NewFile;
+use crate::numbers::count;
 use crate::plan_source::PlanArgs;
 use crate::prompt::PromptArgs;
+use crate::usage::TextUse;
 use crate::{output, terminal};
 
 /// Write the logits of every token of a prompt
@@ -28,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
     /// Most tokens in a step [default: as many as the plan takes, and as have 64 MiB of logits]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count)]
     chunk: Option<u32>,
     /// Also write every layer's output
     #[arg(long)]
@@ -43,11 +46,14 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
-    output::check_writable(&args.output)?;
-    let mut model = args.plan.load()?;
-    let tokens = args.prompt.tokens(|| args.plan.tokenizer(&model, "--prompt"))?;
+    output::check_writable(&args.output, &args.plan.inputs(None))?;
+    let plan = args.plan.plan()?;
+    let inputs = args.plan.inputs(Some(&plan));
+    output::check_writable(&args.output, &inputs)?;
+    let (mut model, _) = args.plan.bind(plan)?;
+    let tokens = args.prompt.tokens(|| args.plan.tokenizer(&model, TextUse::Prompt))?;
     let vocab_size = model.limits().vocab_size as usize;
-    let file = RefCell::new(TensorFile::create(&args.output, tokens.len())?);
+    let file = RefCell::new(TensorFile::create(&args.output, &inputs, tokens.len())?);
     let mut taps = Taps(&file);
     let sink: Option<&mut dyn TapSink> = if args.hidden { Some(&mut taps) } else { None };
     let chunk = args.chunk.map(|chunk| chunk as usize);
@@ -59,7 +65,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
         file.write_step()
     })?;
     bar.finish_and_clear();
-    let shapes = file.into_inner().finish()?;
+    let (size, shapes) = file.into_inner().finish()?;
+    output::written(&args.output, size);
     if args.json {
         return output::print_json(&json!({
             "schema": "mscc.logits.v1",
@@ -106,8 +113,8 @@ struct Tensor {
 }
 
 impl TensorFile {
-    fn create(path: &Path, rows: usize) -> Result<Self, CliError> {
-        Ok(Self { file: NewFile::create(path)?, rows, tensors: BTreeMap::new(), is_laid_out: false })
+    fn create(path: &Path, inputs: &Inputs, rows: usize) -> Result<Self, CliError> {
+        Ok(Self { file: NewFile::create(path, inputs)?, rows, tensors: BTreeMap::new(), is_laid_out: false })
     }
 
     fn take(&mut self, name: &str, width: usize, values: &[f32]) {
@@ -157,12 +164,14 @@ impl TensorFile {
         [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
     }
 
-    /// Puts the file in its place; gives the shapes.
-    fn finish(self) -> Result<BTreeMap<String, [usize; 2]>, CliError> {
+    /// Puts the file in its place; gives its bytes, and the shapes.
+    fn finish(self) -> Result<(u64, BTreeMap<String, [usize; 2]>), CliError> {
         if let Some((name, _)) = self.tensors.iter().find(|(_, tensor)| tensor.next != tensor.end) {
             return Err(CliError::Failure(format!("`{name}` has not a row for each token")));
         }
         self.file.finish()?;
-        Ok(self.tensors.into_iter().map(|(name, tensor)| (name, [self.rows, tensor.width])).collect())
+        let size = self.tensors.values().map(|tensor| tensor.end).max().unwrap_or(0);
+        let shapes = self.tensors.into_iter().map(|(name, tensor)| (name, [self.rows, tensor.width]));
+        Ok((size, shapes.collect()))
     }
 }

@@ -6,12 +6,17 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
 use crate::error::CliError;
+use crate::inputs::Inputs;
 use crate::output;
 use crate::usage::UsageError;
 
 /// Exit codes, in words.
-const EXIT_STATUS: [(&str, &str); 4] =
-    [("0", "done"), ("1", "failed, though the input was right"), ("2", "bad input"), ("130", "interrupted")];
+const EXIT_STATUS: [(&str, &str); 4] = [
+    ("0", "done"),
+    ("1", "failed, though the input was right: no memory, no right to write, a full disk"),
+    ("2", "bad input, or an output with no place to go"),
+    ("130", "interrupted"),
+];
 
 /// Write a manual page to standard output
 #[derive(clap::Args)]
@@ -34,7 +39,8 @@ pub fn run(args: Args, mut command: clap::Command) -> Result<(), CliError> {
         .collect();
     if let Some(dir) = &args.output {
         for command in pages {
-            output::write_file(&dir.join(format!("{}.1", name(command))), page(command)?.as_bytes())?;
+            let path = dir.join(format!("{}.1", name(command)));
+            output::write_file(&path, &Inputs::default(), page(command)?.as_bytes())?;
         }
         return Ok(());
     }

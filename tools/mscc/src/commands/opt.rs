@@ -1,10 +1,11 @@
 //! `mscc opt`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use mscc_compiler::egraph::Report;
-use mscc_compiler::files::read_text;
+use mscc_compiler::files;
 use mscc_compiler::passes::{self, Pass};
 use mscc_compiler::{CompileError, Target, rewrites, rules};
 use mscc_ir::Module;
@@ -13,6 +14,7 @@ use mscc_ir::verify::verify;
 use serde_json::json;
 
 use crate::error::CliError;
+use crate::inputs::Inputs;
 use crate::output;
 use crate::usage::UsageError;
 
@@ -21,9 +23,10 @@ use crate::usage::UsageError;
 #[command(after_help = "Examples:
   mscc compile ./Qwen3-0.6B --emit traced > traced.mir
   mscc opt traced.mir --passes recut,fuse
+  mscc compile ./Qwen3-0.6B --emit traced | mscc opt - --passes fuse
   mscc opt graph.mir --passes fuse --target cpu -o fused.mir")]
 pub struct Args {
-    /// IR text
+    /// IR text; `-` is standard input
     graph: PathBuf,
     /// Passes in order: normalise, recut, fuse
     #[arg(long, value_delimiter = ',', required = true, value_name = "PASS")]
@@ -37,15 +40,18 @@ pub struct Args {
     /// File for the result [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Print what the passes did as JSON
+    /// With -o: print what the passes did as JSON
     #[arg(long, requires = "output")]
     json: bool,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
+    let inputs = Inputs::default().with("the graph", &args.graph);
+    let inputs = args.rules.iter().fold(inputs, |inputs, rules| inputs.with("the file of rules", rules));
+    args.output.as_deref().map_or(Ok(()), |path| output::check_writable(path, &inputs))?;
     let text =
-        read_text(&args.graph).map_err(|source| CliError::Read { path: args.graph.clone(), source })?;
+        read_graph(&args.graph).map_err(|source| CliError::Read { path: args.graph.clone(), source })?;
     let module = parse_module(&text).map_err(|source| CliError::Ir { path: args.graph.clone(), source })?;
     let problems = verify(&module);
     if !problems.is_empty() {
@@ -64,12 +70,22 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let text = print_module(&module);
     match &args.output {
         None => return output::print(&text),
-        Some(path) => output::write_file(path, text.as_bytes())?,
+        Some(path) => output::write_file(path, &inputs, text.as_bytes())?,
     }
     if args.json {
         return output::print_json(&summary(&args, &module, &reports, &warnings));
     }
     Ok(())
+}
+
+/// The text of a file, or of standard input.
+fn read_graph(path: &Path) -> std::io::Result<String> {
+    if path.as_os_str() != "-" {
+        return files::read_text(path, files::MAX_BYTES);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(files::MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    files::text(bytes, files::MAX_BYTES)
 }
 
 /// What went wrong or was cut short, one line each.

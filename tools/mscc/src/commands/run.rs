@@ -7,10 +7,11 @@ use mscc_runtime::sample::SamplingParams;
 
 use crate::error::CliError;
 use crate::generation::{self, Generated, GenerationArgs, Setting};
+use crate::memory::Budget;
 use crate::output;
 use crate::plan_source::PlanArgs;
 use crate::prompt::{ConversationArgs, PromptArgs, Role};
-use crate::usage::UsageError;
+use crate::usage::{TextUse, UsageError};
 
 /// Continue a text, or answer a message
 ///
@@ -26,11 +27,11 @@ pub struct Args {
     plan: PlanArgs,
     #[command(flatten)]
     prompt: PromptArgs,
-    #[command(flatten)]
-    generation: GenerationArgs,
     /// Print token ids, text and figures as JSON at the end, in place of the text
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    generation: GenerationArgs,
     /// Take the prompt as a user's message: it goes through the model's chat template
     #[arg(long, conflicts_with = "prompt_ids", help_heading = "Conversation")]
     chat: bool,
@@ -44,16 +45,16 @@ pub fn run(args: Args) -> Result<(), CliError> {
         return Err(UsageError::NoConversation.into());
     }
     let setting = if args.chat { Setting::Conversation } else { Setting::Continuation };
-    let model = args.plan.load()?;
+    let (model, budget) = args.plan.load()?;
     let params = args.generation.params(&model, setting)?;
     let generated = match args.prompt.ids() {
         Some(ids) if !args.plan.has_tokenizer(&model) => {
             if args.generation.has_stop_texts() {
-                args.plan.tokenizer(&model, "--stop")?;
+                args.plan.tokenizer(&model, TextUse::Stop)?;
             }
-            args.generation.ids(model, ids, params)?
+            args.generation.ids(model, budget, ids, params)?
         }
-        _ => text(model, &args, params)?,
+        _ => text(model, budget, &args, params)?,
     };
     match &generated.text {
         _ if args.json => output::print_json(&generated.to_json("mscc.run.v1"))?,
@@ -68,8 +69,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
 }
 
 /// Text in and out; it is printed as it becomes final.
-fn text(model: Model, args: &Args, params: SamplingParams) -> Result<Generated, CliError> {
-    let tokenizer = args.plan.tokenizer(&model, "a text")?;
+fn text(model: Model, budget: Budget, args: &Args, params: SamplingParams) -> Result<Generated, CliError> {
+    let what_for = if args.chat { TextUse::Conversation } else { TextUse::Prompt };
+    let tokenizer = args.plan.tokenizer(&model, what_for)?;
     let (prompt, template) = match &args.prompt.prompt {
         Some(message) if args.chat => {
             let messages = [(Role::User, message.clone())];
@@ -77,7 +79,7 @@ fn text(model: Model, args: &Args, params: SamplingParams) -> Result<Generated, 
         }
         _ => (args.prompt.prompt(), None),
     };
-    let mut llm = generation::llm(model, tokenizer, template)?;
+    let mut llm = generation::llm(model, budget, tokenizer, template)?;
     let mut out = std::io::stdout().lock();
     args.generation.text(&mut llm, &prompt, params, |text| {
         if !args.json {

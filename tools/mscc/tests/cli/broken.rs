@@ -55,11 +55,15 @@ fn files_that_are_no_plans() {
         assert_eq!(refused(&bench, content.as_bytes()), magic);
     }
     std::fs::create_dir(bench.path("dir")).unwrap();
-    insta::assert_snapshot!(bench.fails(2, &["inspect", "dir"]), @"error: cannot read dir: Is a directory (os error 21)");
+    insta::assert_snapshot!(bench.fails(2, &["inspect", "dir"]), @"error: dir is a directory and no plan: `mscc compile dir -o plan.bin` makes a plan of a model");
     insta::assert_snapshot!(bench.fails(2, &["run", "dir", "--prompt", "x"]), @"error: dir has no config.json: name the directory with the model's config.json and *.safetensors");
     insta::assert_snapshot!(
         bench.fails(2, &["run", "none.bin", "--prompt", "x"]),
-        @"error: cannot read none.bin: No such file or directory (os error 2)"
+        @"error: none.bin: there is no such file: `mscc compile MODEL -o plan.bin` makes a plan of a model"
+    );
+    insta::assert_snapshot!(
+        bench.fails(2, &["run", "Org/Name", "--prompt", "x"]),
+        @"error: Org/Name: there is no such model directory; mscc takes models that are on this machine: `hf download Org/Name --local-dir Name` brings one from the hub"
     );
 }
 
@@ -73,23 +77,23 @@ fn weights_that_moved() {
     std::fs::rename(bench.path("model"), bench.path("moved")).unwrap();
     insta::assert_snapshot!(
         bench.fails(2, &run),
-        @"error: model: the weights are not there; pass --weights DIR with the directory that has them"
+        @"error: BENCH/model: the weights are not there; pass --weights DIR with the directory that has them"
     );
     let with = |dir| [&run[..], &["--weights", dir]].concat();
     assert_eq!(bench.ok(&with("moved")), before, "the tokenizer is found there, too");
     insta::assert_snapshot!(
         bench.fails(2, &with("none")),
-        @"error: none: the weights are not there; pass --weights DIR with the directory that has them"
+        @"error: BENCH/none: the weights are not there; pass --weights DIR with the directory that has them"
     );
     std::fs::remove_file(bench.path("moved/tokenizer.json")).unwrap();
     insta::assert_snapshot!(
         bench.fails(2, &with("moved")),
-        @"error: a text needs a tokenizer, and there is no tokenizer.json in model; pass --weights DIR with the directory that has it"
+        @"error: --prompt needs a tokenizer, and there is no tokenizer.json in model; pass --weights DIR with the directory that has it; or give token ids with --prompt-ids"
     );
     std::fs::remove_file(bench.path("moved/model-00002-of-00003.safetensors")).unwrap();
     insta::assert_snapshot!(
         bench.fails(2, &with("moved")),
-        @"error: moved/model-00002-of-00003.safetensors: the weights are not there; pass --weights DIR with the directory that has them"
+        @"error: BENCH/moved/model-00002-of-00003.safetensors: the weights are not there; pass --weights DIR with the directory that has them"
     );
 }
 
@@ -120,7 +124,7 @@ fn weights_that_changed() {
     );
     insta::assert_snapshot!(
         refused(&weights[..4]),
-        @"error: model/model.safetensors: the file has 4 bytes, too few for a safetensors header: download it again"
+        @"error: model/model.safetensors: the file of 4 B is too short for a safetensors header: download it again"
     );
     insta::assert_snapshot!(
         refused(b""),

@@ -110,23 +110,26 @@ fn options_that_cannot_be_are_refused_by_name() {
     let model = text(&fixture_dir("llama"));
     let fails =
         |option: &str, value: &str| bench.fails(2, &["compile", &model, "-o", "plan.bin", option, value]);
-    insta::assert_snapshot!(fails("--target", "tpu"), @"error: option `target`: expected cpu, found `tpu`");
+    insta::assert_snapshot!(fails("--target", "tpu"), @"error: option `target` (--target): expected cpu, found `tpu`");
     insta::assert_snapshot!(
         fails("--dtype", "int4"),
-        @"error: option `dtype`: expected auto, float32, float16 or bfloat16, found `int4`"
+        @"error: option `dtype` (--dtype): expected auto, float32, float16 or bfloat16, found `int4`"
     );
-    assert!(
-        fails("--compute-dtype", "float16").contains("option `compute_dtype`: expected float32 or bfloat16")
-    );
+    assert!(fails("--compute-dtype", "float16").ends_with("expected float32 or bfloat16, found `float16`"));
     for option in ["--block-size", "--max-num-seqs", "--max-num-batched-tokens", "--max-model-len"] {
-        let key = option[2..].replace('-', "_");
-        assert!(fails(option, "0").starts_with(&format!("error: option `{key}`: expected 1 to ")));
-        assert!(fails(option, "many").contains(option));
+        for value in ["0", "many", "-1", "1.5", "99999999999"] {
+            let message =
+                bench.fails(2, &["compile", &model, "-o", "plan.bin", &format!("{option}={value}")]);
+            let expected = format!(
+                "error: invalid value '{value}' for '{option} <N>': expected a whole number from 1 to 4294967295"
+            );
+            assert!(message.starts_with(&expected), "{message}");
+        }
     }
-    insta::assert_snapshot!(fails("--tokenizer", "none"), @"error: option `tokenizer`: there is no tokenizer.json in none: name the directory that has it");
+    insta::assert_snapshot!(fails("--tokenizer", "none"), @"error: option `tokenizer` (--tokenizer): there is no tokenizer.json in none: name the directory that has it");
     insta::assert_snapshot!(
         fails("--chat-template", "none"),
-        @"error: option `chat_template`: cannot read none: No such file or directory (os error 2)"
+        @"error: option `chat_template` (--chat-template): cannot read none: No such file or directory (os error 2)"
     );
     assert!(fails("--emit", "all").contains("[possible values: traced, fused, lowered]"));
     assert!(bench.files().is_empty());
@@ -167,4 +170,31 @@ fn options_reach_the_plan() {
     let output = bench.call(&["compile", &model, "-o", "plan.bin", "--max-model-len", "4096"]);
     let warning = "warning: max_model_len is 4096, but the model was trained for 256 tokens\n";
     assert!(String::from_utf8(output.stderr).unwrap().starts_with(warning));
+}
+
+#[test]
+fn what_is_probably_not_meant_is_told() {
+    let bench = Bench::new();
+    let said = |change: &dyn Fn(&Path)| {
+        let model = bench.path("m");
+        copy_model(&fixture_dir("qwen3"), &model);
+        change(&model);
+        let output = bench.call(&["compile", "m", "-o", "plan.bin"]);
+        assert!(output.status.success());
+        std::fs::remove_dir_all(&model).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let lines = stderr.lines().filter(|line| line.starts_with("warning: "));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let write = |dir: &Path, name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    let remove = |dir: &Path, name: &str| std::fs::remove_file(dir.join(name)).unwrap();
+    assert_eq!(said(&|_| ()), "");
+    insta::assert_snapshot!(said(&|dir| remove(dir, "tokenizer.json")), @"warning: there is no tokenizer.json in m: only token ids can be run; --tokenizer DIR names a directory that has one");
+    insta::assert_snapshot!(said(&|dir| {
+        remove(dir, "tokenizer.json");
+        write(dir, "tokenizer.model", "x");
+    }), @"warning: there is no tokenizer.json in m: only tokenizer.model, of which transformers makes one: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)");
+    insta::assert_snapshot!(said(&|dir| write(dir, "tokenizer.json", "version https://git-lfs.github.com/spec/v1\n")), @"warning: m/tokenizer.json is a Git LFS pointer, not the file: run `git lfs pull`");
+    insta::assert_snapshot!(said(&|dir| write(dir, "generation_config.json", r#"{"eos_token_id": [5, 99999]}"#)), @"warning: eos_token_id 99999 is not in the model's vocabulary of 512, so that it never ends a text: look into generation_config.json and config.json in m");
+    insta::assert_snapshot!(said(&|dir| write(dir, "model.safetensors.index.json", "{}")), @"warning: m/model.safetensors is read and m/model.safetensors.index.json is not: remove the one that is not meant");
 }

@@ -7,10 +7,12 @@ mod compile;
 mod docs;
 mod eval;
 mod help;
+mod inputs;
 mod inspect;
 #[cfg(unix)]
 mod interrupt;
 mod logits;
+mod memory;
 mod opt;
 mod output;
 mod run;

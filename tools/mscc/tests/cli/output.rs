@@ -11,12 +11,12 @@ fn nothing_is_left_where_a_plan_cannot_be() {
     let model = text(&fixture_dir("qwen3"));
     bench.write("file", "");
     std::fs::create_dir(bench.path("dir")).unwrap();
-    let compile = |output: &str| bench.fails(1, &["compile", &model, "-o", output]);
+    let compile = |output: &str| bench.fails(2, &["compile", &model, "-o", output]);
     insta::assert_snapshot!(compile("none/plan.bin"), @"error: cannot write none/plan.bin: there is no directory none");
     insta::assert_snapshot!(compile("file/plan.bin"), @"error: cannot write file/plan.bin: there is no directory file");
     insta::assert_snapshot!(compile("dir"), @"error: cannot write dir: it is a directory");
     let logits = ["logits", &model, "--prompt-ids", "1", "-o", "none/out"];
-    insta::assert_snapshot!(bench.fails(1, &logits), @"error: cannot write none/out: there is no directory none");
+    insta::assert_snapshot!(bench.fails(2, &logits), @"error: cannot write none/out: there is no directory none");
     assert_eq!(bench.files(), ["dir", "file"]);
     assert_eq!(std::fs::read_dir(bench.path("dir")).unwrap().count(), 0);
 }

@@ -207,7 +207,14 @@ fn ids_need_no_tokenizer() {
     let args = ["run", "plan.bin", "--prompt-ids", "1,2,3", "--max-tokens", "5", "--ignore-eos"];
     assert_eq!(bench.ok(&args), format!("{tokens}\n"));
     let message = bench.fails(2, &["run", "plan.bin", "--prompt", "hello"]);
-    insta::assert_snapshot!(message, @"error: a text needs a tokenizer, and the model has none: compile it with --tokenizer DIR, or use --prompt-ids");
+    insta::assert_snapshot!(message, @"error: --prompt needs a tokenizer, and the model has none: `mscc compile MODEL --tokenizer DIR` names a directory with a tokenizer.json; or give token ids with --prompt-ids");
+    let message = bench.fails(2, &["chat", "plan.bin"]);
+    insta::assert_snapshot!(message, @"error: a conversation needs a tokenizer, and the model has none: `mscc compile MODEL --tokenizer DIR` names a directory with a tokenizer.json");
+    bench.write("eval.txt", "hello");
+    bench.write("model/tokenizer.model", "x");
+    let message = bench.fails(2, &["eval", "plan.bin", "--file", "eval.txt"]);
+    insta::assert_snapshot!(message, @"error: --file needs a tokenizer, and the model has none: there is no tokenizer.json, only model/tokenizer.model, of which transformers makes one: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR); then compile again");
+    std::fs::remove_file(bench.path("model/tokenizer.model")).unwrap();
     let message = bench.fails(2, &["run", "plan.bin", "--prompt-ids", "1", "--stop", "x"]);
-    insta::assert_snapshot!(message, @"error: --stop needs a tokenizer, and the model has none: compile it with --tokenizer DIR, or use --prompt-ids");
+    insta::assert_snapshot!(message, @"error: --stop needs a tokenizer, and the model has none: `mscc compile MODEL --tokenizer DIR` names a directory with a tokenizer.json");
 }

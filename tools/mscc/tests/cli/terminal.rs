@@ -33,7 +33,7 @@ fn errors_are_coloured_where_it_is_wanted() {
     let bench = Bench::new();
     let colored = |extra: &[&str], environment: &[(&str, &str)]| {
         let (shown, code) = shown(&bench, &[&["inspect", "none.bin"], extra].concat(), environment);
-        assert!(code == 2 && shown.contains("cannot read none.bin"), "{code}: {shown}");
+        assert!(code == 2 && shown.contains("none.bin: there is no such file"), "{code}: {shown}");
         shown.contains("\x1b[")
     };
     assert!(colored(&[], &[]));
@@ -44,7 +44,7 @@ fn errors_are_coloured_where_it_is_wanted() {
     // A pipe is no terminal.
     assert_eq!(
         bench.fails(2, &["inspect", "none.bin"]),
-        "error: cannot read none.bin: No such file or directory (os error 2)"
+        "error: none.bin: there is no such file: `mscc compile MODEL -o plan.bin` makes a plan of a model"
     );
     assert!(bench.fails(2, &["--color=always", "inspect", "none.bin"]).starts_with("\x1b["));
     assert!(bench.fails(2, &["--color=always", "inspect"]).contains("\x1b["), "those of options, too");

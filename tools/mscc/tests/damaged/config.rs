@@ -187,7 +187,6 @@ fn settings() {
             }),
             ("hidden_act is unknown", |m| m.config("hidden_act", json!("swish7"))),
             ("hidden_act is a number", |m| m.config("hidden_act", json!(1))),
-            ("hidden_act is not supported", |m| m.config("hidden_act", json!("gelu"))),
             ("tie_word_embeddings is a text", |m| m.config("tie_word_embeddings", json!("false"))),
             ("torch_dtype is a number", |m| m.config("torch_dtype", json!(16))),
             ("torch_dtype is unknown", |m| m.config("torch_dtype", json!("bfloat17"))),

@@ -169,17 +169,22 @@ fn no_right_to_read() {
 fn no_place_for_the_plan() {
     let args = ["compile", "model", "-o", "out/plan.bin"];
     let cases: &[Case] = &[
-        ("no directory", |_| ()),
-        ("a file in place of its directory", |m| fs::write(m.path("out"), "").unwrap()),
         ("no right to write", |m| {
             fs::create_dir(m.path("out")).unwrap();
             fs::set_permissions(m.path("out"), Permissions::from_mode(0o555)).unwrap();
         }),
-        ("a directory in its place", |m| fs::create_dir_all(m.path("out/plan.bin")).unwrap()),
         ("a full disk", |m| {
             fs::create_dir(m.path("out")).unwrap();
             symlink("/dev/full", m.path("out/plan.bin")).unwrap();
         }),
     ];
     assert_snapshot!(failing(1, Model::mscc_as_user, &args, cases));
+    assert_snapshot!(refused(
+        &args,
+        &[
+            ("no directory", |_| ()),
+            ("a file in place of its directory", |m| fs::write(m.path("out"), "").unwrap()),
+            ("a directory in its place", |m| fs::create_dir_all(m.path("out/plan.bin")).unwrap()),
+        ]
+    ));
 }

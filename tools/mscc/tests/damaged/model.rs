@@ -229,9 +229,9 @@ impl Drop for Model {
     }
 }
 
-/// Leaves out lines with times.
+/// Leaves out lines with times and sizes.
 fn without_figures(stderr: &str) -> String {
-    let is_figure = |line: &&str| line.starts_with("plan.bin in ") || line.contains(" tokens/s");
+    let is_figure = |line: &&str| line.starts_with("wrote plan.bin, ") || line.contains(" tokens/s");
     stderr.lines().filter(|line| !is_figure(line)).map(|line| format!("{line}\n")).collect()
 }
 
