@@ -56,6 +56,8 @@ pub enum Attr {
     Name(String),
     /// A list of dims or integers, `[T, 64]`.
     Dims(Vec<Dim>),
+    /// A list of floats, each with a point or an exponent: `[1.0, 2.5]`. Not empty.
+    Floats(Vec<Float>),
 }
 
 impl fmt::Display for Attr {
@@ -65,15 +67,23 @@ impl fmt::Display for Attr {
             Attr::Int(value) => write!(f, "{value}"),
             Attr::Float(value) => write!(f, "{value:?}"),
             Attr::Name(name) => f.write_str(name),
-            Attr::Dims(dims) => {
-                f.write_str("[")?;
-                for (at, dim) in dims.iter().enumerate() {
-                    write!(f, "{}{dim}", if at > 0 { ", " } else { "" })?;
-                }
-                f.write_str("]")
-            }
+            Attr::Dims(dims) => list(f, dims, |dim, f| write!(f, "{dim}")),
+            Attr::Floats(floats) => list(f, floats, |float, f| write!(f, "{float:?}")),
         }
     }
+}
+
+fn list<T>(
+    f: &mut fmt::Formatter<'_>,
+    items: &[T],
+    show: impl Fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
+    f.write_str("[")?;
+    for (at, item) in items.iter().enumerate() {
+        f.write_str(if at > 0 { ", " } else { "" })?;
+        show(item, f)?;
+    }
+    f.write_str("]")
 }
 
 /// Attributes by name, in the order in which they print.
@@ -189,6 +199,20 @@ impl<'a> AttrReader<'a> {
         match self.required(name)? {
             Attr::Dims(dims) => Ok(dims.clone()),
             other => Err(bad(name, "a list of dims", other)),
+        }
+    }
+
+    /// A list of finite floats; integers will do.
+    pub fn floats(&mut self, name: &'static str) -> Result<Vec<Float>, AttrError> {
+        const EXPECTED: &str = "a list of finite numbers";
+        let attr = self.required(name)?;
+        match attr {
+            Attr::Floats(floats) if floats.iter().all(|float| float.0.is_finite()) => Ok(floats.clone()),
+            Attr::Dims(dims) => {
+                let number = |dim: &Dim| dim.as_const().map(|int| Float(int as f64));
+                dims.iter().map(|dim| number(dim).ok_or_else(|| bad(name, EXPECTED, attr))).collect()
+            }
+            other => Err(bad(name, EXPECTED, other)),
         }
     }
 

@@ -12,18 +12,48 @@ use mscc_runtime::{LoadOptions, Model};
 use serde::Deserialize;
 
 /// The fixtures that are in the repository.
-pub const FIXTURES: [&str; 11] = [
+pub const FIXTURES: [&str; 41] = [
+    "deepseek_v2",
+    "deepseek_v2_greedy",
+    "deepseek_v2_groups",
+    "deepseek_v3",
+    "deepseek_v3_groups",
+    "deepseek_v3_half",
+    "ernie4_5",
+    "ernie4_5_moe",
+    "gemma2",
+    "gemma3_text",
+    "glm4",
+    "glm4_moe",
+    "gpt_oss",
+    "granite",
+    "internlm3",
     "llama",
     "llama_biased",
     "llama_f16",
     "llama_linear",
     "llama_mixed",
+    "minicpm3",
+    "mistral",
+    "mixtral",
+    "mixtral_top1",
+    "mixtral_window",
+    "olmo2",
+    "phi",
+    "phi3",
+    "phi3_short",
+    "qwen2_moe",
+    "qwen2_moe_top1",
     "qwen2_odd",
     "qwen2_sharded",
     "qwen2_tied",
     "qwen3",
     "qwen3_f32",
+    "qwen3_moe",
+    "qwen3_moe_mixed",
+    "qwen3_moe_top1",
     "qwen3_odd",
+    "starcoder2",
 ];
 
 /// `tests/data`.
@@ -80,6 +110,8 @@ pub struct Batch {
 pub struct Bf16 {
     /// RMS of the logits' error, relative to the largest |logit|.
     pub rms_error: f64,
+    /// At which part of the positions the greatest logit stays the greatest.
+    pub argmax_agreement: f64,
 }
 
 /// A fixture with the reference's outputs.

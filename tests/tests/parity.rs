@@ -1,6 +1,7 @@
 //! The fixtures give what the reference gives.
 #![allow(clippy::unwrap_used)]
 
+use mscc_ir::plan::Plan;
 use mscc_tests::{
     AllTaps, FIXTURES, Fixture, compile_model, greedy, load, logits, logits_and_taps, max_abs, max_error,
 };
@@ -11,6 +12,10 @@ const F32_TOLERANCE: f64 = 1e-4;
 const BF16_RATIO: f64 = 1.1;
 /// Greatest f32 margin at which the best token may differ in bf16.
 const FLIP_MARGIN: f32 = 0.15;
+/// As [`BF16_RATIO`], for models that route.
+const ROUTED_BF16_RATIO: f64 = 1.25;
+/// How much less than the reference's bf16 run models that route may agree with f32 on the best token.
+const ROUTED_DISAGREEMENT: f64 = 0.02;
 
 #[test]
 fn f32_logits_of_all_prompts_and_cached_steps() {
@@ -83,8 +88,10 @@ fn f32_greedy_tokens_alone_together_and_until_stop() {
 fn bf16_logits_are_as_good_as_the_references_own() {
     for name in FIXTURES {
         let fixture = Fixture::open(name);
-        let mut model = load(&compile_model(&fixture.dir, "bfloat16", |_| {}), 2);
+        let compiled = compile_model(&fixture.dir, "bfloat16", |_| {});
+        let mut model = load(&compiled, 2);
         let (mut square, mut count, mut flipped) = (0.0f64, 0usize, 0.0f32);
+        let (mut agree, mut positions) = (0usize, 0usize);
         for prompt in &fixture.expected.prompts {
             let got = &logits(&mut model, &[&prompt.token_ids], None)[0];
             let want = fixture.tensor(&prompt.logits);
@@ -93,22 +100,44 @@ fn bf16_logits_are_as_good_as_the_references_own() {
             let width = want.len() / prompt.token_ids.len();
             for (got, want) in got.chunks(width).zip(want.chunks(width)) {
                 let best = argmax(want);
-                if argmax(got) != best {
-                    let second = want.iter().enumerate().filter(|(at, _)| *at != best);
-                    let second = second.map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
-                    flipped = flipped.max(want[best] - second);
+                positions += 1;
+                if argmax(got) == best {
+                    agree += 1;
+                    continue;
                 }
+                let second = want.iter().enumerate().filter(|(at, _)| *at != best);
+                let second = second.map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
+                flipped = flipped.max(want[best] - second);
             }
         }
         let rms = (square / count as f64).sqrt() / fixture.scale();
-        let reference = fixture.expected.bf16_reference.rms_error;
+        let agreement = agree as f64 / positions as f64;
+        let reference = &fixture.expected.bf16_reference;
         println!(
-            "{name}: rms error {rms:.5}, reference {reference:.5}, ratio {:.2}, largest flip {flipped:.4}",
-            rms / reference
+            "{name}: rms error {rms:.5}, reference {:.5}, ratio {:.2}; agreement {agreement:.4}, reference {:.4}; \
+             largest flip {flipped:.4}",
+            reference.rms_error,
+            rms / reference.rms_error,
+            reference.argmax_agreement,
         );
-        assert!(rms <= BF16_RATIO * reference, "{name}: {rms} > {BF16_RATIO} * {reference}");
-        assert!(flipped <= FLIP_MARGIN, "{name}: a token with a margin of {flipped} flipped");
+        // A router that is almost undecided chooses another expert after another rounding, which changes any margin.
+        let is_routed = launches(&compiled.plan).any(|kernel| kernel == "topk");
+        let ratio = if is_routed { ROUTED_BF16_RATIO } else { BF16_RATIO };
+        assert!(rms <= ratio * reference.rms_error, "{name}: {rms} > {ratio} * {}", reference.rms_error);
+        match is_routed {
+            true => {
+                assert!(agreement >= reference.argmax_agreement - ROUTED_DISAGREEMENT, "{name}: {agreement}")
+            }
+            false => assert!(flipped <= FLIP_MARGIN, "{name}: a token with a margin of {flipped} flipped"),
+        }
     }
+}
+
+/// The kernels that the plan launches.
+fn launches(plan: &Plan) -> impl Iterator<Item = &str> {
+    let functions =
+        plan.programs.iter().flat_map(|program| &program.variants).flat_map(|variant| &variant.functions);
+    functions.flat_map(|function| &function.launches).map(|launch| launch.kernel.as_str())
 }
 
 fn argmax(values: &[f32]) -> usize {

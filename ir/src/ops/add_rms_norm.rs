@@ -3,7 +3,7 @@
 use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::{self, Tensor};
-use crate::{Dim, TensorType};
+use crate::{DType, Dim, TensorType};
 
 /// Adds the residual and normalises by root mean square, in one pass over memory.
 ///
@@ -11,7 +11,7 @@ use crate::{Dim, TensorType};
 /// |----------|---------|-----------|------------------------------------|
 /// | `x`, `r` | [.., D] | any float | hidden states and residual         |
 /// | `weight` | \[D\]     | any float |                                    |
-/// | -> `y`   | [.., D] | as `x`    | normalised `h`; statistics in f32  |
+/// | -> `y`   | [.., D] | as `x`    | normalised `h`, f32 if `wide`; statistics in f32 |
 /// | -> `h`   | [.., D] | as `x`    | `x + r`, rounded once              |
 ///
 /// Errors: `r` is not of `x`'s type; `weight` is not `[D]`; `eps` negative.
@@ -20,6 +20,8 @@ use crate::{Dim, TensorType};
 pub struct AddRmsNorm {
     /// Added to the mean square.
     pub eps: Float,
+    /// Whether `y` is f32 whatever `x` is, for readers that decide by small differences.
+    pub wide: bool,
 }
 
 impl OpDef for AddRmsNorm {
@@ -28,11 +30,12 @@ impl OpDef for AddRmsNorm {
     const RESULTS: &'static [&'static str] = &["y", "h"];
 
     fn attrs(&self) -> Attrs {
-        vec![("eps", Attr::Float(self.eps))]
+        let wide = self.wide.then_some(("wide", Attr::Bool(true)));
+        [("eps", Attr::Float(self.eps))].into_iter().chain(wide).collect()
     }
 
     fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
-        Ok(AddRmsNorm { eps: attrs.float("eps")? })
+        Ok(AddRmsNorm { eps: attrs.float("eps")?, wide: attrs.flag("wide")? })
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
@@ -44,7 +47,7 @@ impl OpDef for AddRmsNorm {
         if self.eps.0 < 0.0 {
             return Err(operands.attribute("eps", "is negative"));
         }
-        Ok(vec![x.clone(), x.clone()])
+        Ok(vec![TensorType::new(if self.wide { DType::F32 } else { x.dtype }, x.shape.clone()), x.clone()])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
@@ -53,14 +56,14 @@ impl OpDef for AddRmsNorm {
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         let h = reference::binary(&operands[0], &operands[1], &shapes[1], |x, r| x + r);
-        Ok(vec![reference::rms_norm(&h, &operands[2], self.eps.0), h])
+        Ok(vec![reference::rms_norm(&h, &operands[2], self.eps.0, self.wide), h])
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
         let (dtype, x) = (draw.float(), draw.shape(1, 3));
         let weight = TensorType::new(draw.float(), [x[x.len() - 1].clone()]);
         let x = TensorType::new(dtype, x);
-        (AddRmsNorm { eps: Float(1e-5) }, vec![x.clone(), x, weight])
+        (AddRmsNorm { eps: Float(1e-5), wide: draw.flip() }, vec![x.clone(), x, weight])
     }
 }
 

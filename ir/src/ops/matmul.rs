@@ -90,7 +90,7 @@ pub(super) fn read_dtype(attrs: &mut AttrReader<'_>) -> Result<Option<DType>, At
     let Some(attr) = attrs.optional("dtype") else { return Ok(None) };
     let dtype: Option<DType> = match attr {
         Attr::Name(name) => name.parse().ok(),
-        Attr::Bool(_) | Attr::Int(_) | Attr::Float(_) | Attr::Dims(_) => None,
+        Attr::Bool(_) | Attr::Int(_) | Attr::Float(_) | Attr::Dims(_) | Attr::Floats(_) => None,
     };
     match dtype {
         Some(dtype) if dtype.is_float() => Ok(Some(dtype)),

@@ -3,7 +3,7 @@
 use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::{self, Tensor};
-use crate::{Dim, TensorType};
+use crate::{DType, Dim, TensorType};
 
 /// `x / sqrt(mean(x²) + eps) * weight` over the innermost axis.
 ///
@@ -11,7 +11,7 @@ use crate::{Dim, TensorType};
 /// |----------|---------|-----------|----------------------|
 /// | `x`      | [.., D] | any float |                      |
 /// | `weight` | \[D\]     | any float |                      |
-/// | -> `y`   | [.., D] | as `x`    | statistics in f32    |
+/// | -> `y`   | [.., D] | as `x`    | f32 if `wide`; statistics in f32 |
 ///
 /// Errors: `weight` is not `[D]`; `eps` negative.
 /// Source: Zhang and Sennrich, 2019 (arXiv:1910.07467).
@@ -19,6 +19,8 @@ use crate::{Dim, TensorType};
 pub struct RmsNorm {
     /// Added to the mean square.
     pub eps: Float,
+    /// Whether `y` is f32 whatever `x` is, for readers that decide by small differences.
+    pub wide: bool,
 }
 
 impl OpDef for RmsNorm {
@@ -26,11 +28,12 @@ impl OpDef for RmsNorm {
     const OPERANDS: &'static [Operand] = &[Operand::one("x"), Operand::one("weight")];
 
     fn attrs(&self) -> Attrs {
-        vec![("eps", Attr::Float(self.eps))]
+        let wide = self.wide.then_some(("wide", Attr::Bool(true)));
+        [("eps", Attr::Float(self.eps))].into_iter().chain(wide).collect()
     }
 
     fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
-        Ok(RmsNorm { eps: attrs.float("eps")? })
+        Ok(RmsNorm { eps: attrs.float("eps")?, wide: attrs.flag("wide")? })
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
@@ -41,7 +44,7 @@ impl OpDef for RmsNorm {
         if self.eps.0 < 0.0 {
             return Err(operands.attribute("eps", "is negative"));
         }
-        Ok(vec![x.clone()])
+        Ok(vec![TensorType::new(if self.wide { DType::F32 } else { x.dtype }, x.shape.clone())])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
@@ -49,13 +52,13 @@ impl OpDef for RmsNorm {
     }
 
     fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
-        Ok(vec![reference::rms_norm(&operands[0], &operands[1], self.eps.0)])
+        Ok(vec![reference::rms_norm(&operands[0], &operands[1], self.eps.0, self.wide)])
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
         let (dtype, x) = (draw.float(), draw.shape(1, 3));
         let weight = TensorType::new(draw.float(), [x[x.len() - 1].clone()]);
-        (RmsNorm { eps: Float(1e-6) }, vec![TensorType::new(dtype, x), weight])
+        (RmsNorm { eps: Float(1e-6), wide: draw.flip() }, vec![TensorType::new(dtype, x), weight])
     }
 }
 

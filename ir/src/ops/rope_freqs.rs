@@ -44,6 +44,11 @@ pub enum RopeScaling {
         /// Context length trained on.
         original_max_position_embeddings: u32,
     },
+    /// Each divided by a factor of its own (Ding et al., 2024, arXiv:2402.13753).
+    Longrope {
+        /// The divisors, one for each pair.
+        factors: Vec<Float>,
+    },
     /// Interpolated by a ramp over the dimensions (Peng et al., 2023, arXiv:2309.00071).
     Yarn {
         /// The divisor.
@@ -103,6 +108,10 @@ impl OpDef for RopeFreqs {
                 attrs.push((ORIGINAL, Attr::Int(i64::from(*original_max_position_embeddings))));
                 attrs.push(("truncate", Attr::Bool(*truncate)));
             }
+            RopeScaling::Longrope { factors } => {
+                scaling("longrope", &[]);
+                attrs.push(("factors", Attr::Floats(factors.clone())));
+            }
         }
         attrs
     }
@@ -127,7 +136,10 @@ impl OpDef for RopeFreqs {
                 original_max_position_embeddings: attrs.size(ORIGINAL)?,
                 truncate: attrs.flag("truncate")?,
             },
-            Some(other) => return Err(bad("scaling", "linear, llama3 or yarn", other)),
+            Some(Attr::Name(name)) if name == "longrope" => {
+                RopeScaling::Longrope { factors: attrs.floats("factors")? }
+            }
+            Some(other) => return Err(bad("scaling", "linear, llama3, longrope or yarn", other)),
         };
         Ok(RopeFreqs { dim, theta, scaling })
     }
@@ -142,6 +154,13 @@ impl OpDef for RopeFreqs {
         if let Some((attribute, reason)) = self.scaling.fault() {
             return Err(operands.attribute(attribute, reason));
         }
+        match &self.scaling {
+            RopeScaling::Longrope { factors } if factors.len() != (self.dim / 2) as usize => {
+                let reason = format!("has {} items, expected {}, one for each pair", factors.len(), self.dim / 2);
+                return Err(operands.attribute("factors", reason));
+            }
+            _ => {}
+        }
         Ok(vec![TensorType::new(DType::F32, vec![Dim::from(self.dim / 2)])])
     }
 
@@ -152,7 +171,8 @@ impl OpDef for RopeFreqs {
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
         let theta = Float(2.0 + draw.number().0);
-        (RopeFreqs { dim: 2 + 2 * draw.below(9) as u32, theta, scaling: RopeScaling::example(draw) }, Vec::new())
+        let pairs = 1 + draw.below(9) as u32;
+        (RopeFreqs { dim: 2 * pairs, theta, scaling: RopeScaling::example(draw, pairs) }, Vec::new())
     }
 }
 
@@ -185,6 +205,9 @@ impl RopeScaling {
                     .or_else(|| positive("high_freq_factor", high_freq_factor))
                     .or(order)
             }
+            RopeScaling::Longrope { factors } => {
+                factors.iter().find_map(|factor| positive("factors", factor))
+            }
             RopeScaling::Yarn { factor, beta_fast, beta_slow, .. } => positive("factor", factor)
                 .or_else(|| positive("beta_fast", beta_fast))
                 .or_else(|| positive("beta_slow", beta_slow)),
@@ -196,6 +219,9 @@ impl RopeScaling {
         match self {
             RopeScaling::None => frequency,
             RopeScaling::Linear { factor } => frequency / factor.0 as f32,
+            RopeScaling::Longrope { factors } => {
+                frequency / factors.get(j as usize).map_or(1.0, |factor| factor.0 as f32)
+            }
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
@@ -241,11 +267,12 @@ impl RopeScaling {
         }
     }
 
-    fn example(draw: &mut Draw) -> Self {
+    fn example(draw: &mut Draw, pairs: u32) -> Self {
         let factor = draw.number();
         let original_max_position_embeddings = 1 + draw.below(4096) as u32;
-        match draw.below(4) {
+        match draw.below(5) {
             0 => RopeScaling::None,
+            4 => RopeScaling::Longrope { factors: (0..pairs).map(|_| draw.number()).collect() },
             1 => RopeScaling::Linear { factor },
             2 => RopeScaling::Llama3 {
                 factor,
@@ -276,7 +303,9 @@ mod tests {
             (&[], "dim=8, theta=1", "is not above 1"),
             (&[], "dim=8, theta=1e4, scaling=linear, factor=0", "`factor`: is not positive"),
             (&[], "dim=8, theta=1e4, scaling=linear", "`factor` is missing"),
-            (&[], "dim=8, theta=1e4, scaling=dynamic", "expected linear, llama3 or yarn"),
+            (&[], "dim=8, theta=1e4, scaling=dynamic", "expected linear, llama3, longrope or yarn"),
+            (&[], "dim=8, theta=1e4, scaling=longrope, factors=[1.0, 2.0]", "has 2 items, expected 4"),
+            (&[], "dim=4, theta=1e4, scaling=longrope, factors=[1.0, 0.0]", "`factors`: is not positive"),
             (
                 &[],
                 "dim=8, theta=1e4, scaling=llama3, factor=8, low_freq_factor=4, high_freq_factor=4, \

@@ -188,6 +188,17 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Whether the list that starts here has a number with a point or an exponent as its first item.
+    pub fn is_list_of_floats(&mut self) -> bool {
+        self.skip_space();
+        let mut ahead = Lexer { text: self.text, at: self.at };
+        ahead.eat("[")
+            && ahead.number().is_ok_and(|number| {
+                number.starts_with(|first: char| first.is_ascii_digit() || first == '-')
+                    && number.contains(['.', 'e', 'E'])
+            })
+    }
+
     /// Takes a number: digits, sign, point and exponent as they come.
     pub fn number(&mut self) -> Result<&'a str, ParseError> {
         self.skip_space();

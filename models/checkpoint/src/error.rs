@@ -258,7 +258,7 @@ pub enum IndexError {
         limit: u64,
     },
     /// Not the JSON that it must be.
-    #[error("bad index: {0}")]
+    #[error("bad index: {}{}", .0, if .0.is_eof() { CUT } else { "" })]
     Json(#[from] serde_json::Error),
     /// No bytes but white space.
     #[error("the file is empty: download it again")]
@@ -295,6 +295,9 @@ impl fmt::Display for Placed<'_> {
         }
     }
 }
+
+/// What to do about JSON that ends too early.
+const CUT: &str = ": download the file again";
 
 /// How many names an error prints before it only counts.
 const SHOWN: usize = 8;

@@ -37,6 +37,7 @@ use crate::trace::{Scope, TraceError};
 pub static BLOCK: Block = Block {
     name: "attention",
     interface: Interface::Hidden,
+    reads_wide: false,
     params: &[
         Param::required("num_attention_heads", ParamKind::Size),
         Param::required("num_key_value_heads", ParamKind::Size),

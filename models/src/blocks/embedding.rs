@@ -18,6 +18,7 @@ use crate::trace::{Scope, TraceError};
 pub static BLOCK: Block = Block {
     name: "embedding",
     interface: Interface::Tokens,
+    reads_wide: false,
     params: &[
         Param::required("num_embeddings", ParamKind::Size),
         Param::required("embedding_dim", ParamKind::Size),

@@ -22,6 +22,7 @@ use crate::trace::{Scope, TraceError};
 pub static BLOCK: Block = Block {
     name: "gated_mlp",
     interface: Interface::Hidden,
+    reads_wide: false,
     params: &[
         Param::required("intermediate_size", ParamKind::Size),
         Param::required("hidden_act", ParamKind::Text),

@@ -37,6 +37,7 @@ use crate::trace::{Scope, TraceError};
 pub static BLOCK: Block = Block {
     name: "latent_attention",
     interface: Interface::Hidden,
+    reads_wide: false,
     params: &[
         Param::required("num_attention_heads", ParamKind::Size),
         Param::optional("q_lora_rank", ParamKind::Size, "null"),

@@ -1,8 +1,8 @@
 //! A linear map.
 
-use mscc_ir::Value;
 use mscc_ir::attr::Float;
 use mscc_ir::ops::{Scale, SoftCap};
+use mscc_ir::{DType, Value};
 
 use super::{Block, Interface, Param, ParamKind};
 use crate::trace::{Scope, TraceError};
@@ -16,6 +16,7 @@ use crate::trace::{Scope, TraceError};
 pub static BLOCK: Block = Block {
     name: "linear",
     interface: Interface::Hidden,
+    reads_wide: false,
     params: &[
         Param::required("out_features", ParamKind::Size),
         Param::with_default("bias", ParamKind::Flag, "false"),
@@ -29,7 +30,8 @@ pub static BLOCK: Block = Block {
 fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> {
     let (width, bias) = (scope.size("out_features"), scope.flag("bias"));
     let (by, cap) = (Float(scope.number("scale")), positive_cap(scope)?);
-    let mut y = scope.linear(x, "", width, bias)?;
+    let dtype = scope.is_wide().then_some(DType::F32);
+    let mut y = scope.linear_as(dtype, x, "", width, bias)?;
     if by.0 != 1.0 {
         y = scope.op(Scale { by }, &[y], "scaled")?;
     }

@@ -42,6 +42,8 @@ pub struct Block {
     pub name: &'static str,
     /// What goes in and comes out.
     pub interface: Interface,
+    /// Whether it gains from hidden states in f32 where the model computes in less: of what is normalised for it.
+    pub reads_wide: bool,
     /// What a family says about it.
     pub params: &'static [Param],
     /// Modules inside it that have weights, by the names that checkpoints usually have.

@@ -9,15 +9,21 @@ use crate::trace::{Scope, TraceError};
 
 /// Cosines and sines of the rotary angles of `dim` elements of a head, computed once a step.
 ///
-/// `rope_type` is `default`, `linear`, `llama3` or `yarn`; the other parameters belong to some of them.
-/// All but `dim` are by default the keys of `rope_parameters` in the config, so that a family rarely
-/// says them.
+/// Of `dim` elements the part `partial_rotary_factor` is rotated, rounded down. `rope_type` is `default`, `linear`,
+/// `dynamic`, `llama3`, `longrope` or `yarn`; the other parameters belong to some of them. All but `dim` are by
+/// default the keys of `rope_parameters` in the config, so that a family rarely says them.
+///
+/// `longrope` takes `long_factor` where sequences may be longer than `original_max_position_embeddings`, else
+/// `short_factor`: one choice for a plan, since what is in the cache cannot be rotated anew. `dynamic` changes nothing up to
+/// `max_position_embeddings`, and no further is supported for the same reason.
 ///
 /// Errors: another `rope_type`; settings for each type of layer.
-/// Source: HF `modeling_rope_utils.py`; yarn: Peng et al., 2023 (arXiv:2309.00071).
+/// Source: HF `modeling_rope_utils.py`; yarn: Peng et al., 2023 (arXiv:2309.00071); longrope: Ding et al., 2024
+/// (arXiv:2402.13753).
 pub static BLOCK: Block = Block {
     name: "rotary_embedding",
     interface: Interface::Positions,
+    reads_wide: false,
     params: &[
         Param::required("dim", ParamKind::Size),
         Param::with_default("theta", ParamKind::Number, "rope_parameters.rope_theta"),
@@ -46,6 +52,9 @@ pub static BLOCK: Block = Block {
         Param::optional("attention_factor", ParamKind::Number, "rope_parameters.attention_factor"),
         Param::with_default("mscale", ParamKind::Number, "rope_parameters.mscale ?? 0"),
         Param::with_default("mscale_all_dim", ParamKind::Number, "rope_parameters.mscale_all_dim ?? 0"),
+        Param::optional("long_factor", ParamKind::Numbers, "rope_parameters.long_factor"),
+        Param::optional("short_factor", ParamKind::Numbers, "rope_parameters.short_factor"),
+        Param::optional("max_position_embeddings", ParamKind::Size, "max_position_embeddings"),
     ],
     modules: &[],
     trace,
@@ -55,9 +64,7 @@ fn trace(scope: &mut Scope<'_, '_>, positions: Value) -> Result<Vec<Value>, Trac
     if scope.flag("per_layer_type") {
         return Err(scope.unsupported("per_layer_type", "one set of `rope_parameters` for all layers"));
     }
-    if scope.number("partial_rotary_factor") != 1.0 {
-        return Err(scope.unsupported("partial_rotary_factor", "1, the whole head rotated"));
-    }
+    let dim = rotated(scope)?;
     let (scaling, scale) = match scope.text("rope_type") {
         "default" => (RopeScaling::None, 1.0),
         "linear" => (RopeScaling::Linear { factor: positive(scope, "factor")? }, 1.0),
@@ -82,17 +89,53 @@ fn trace(scope: &mut Scope<'_, '_>, positions: Value) -> Result<Vec<Value>, Trac
             };
             (scaling, yarn_attention_factor(scope)?)
         }
-        _ => return Err(scope.unsupported("rope_type", "default, linear, llama3 or yarn")),
+        "dynamic" => {
+            let trained = scope.optional_size("max_position_embeddings").unwrap_or(0);
+            if u64::from(scope.max_model_len()) > trained {
+                let supported = format!("dynamic scaling up to a max_model_len of {trained}");
+                return Err(scope.unsupported("rope_type", supported));
+            }
+            (RopeScaling::None, 1.0)
+        }
+        "longrope" => longrope(scope, dim)?,
+        _ => return Err(scope.unsupported("rope_type", "default, linear, dynamic, llama3, longrope or yarn")),
     };
-    let dim = scope.size("dim");
-    let fits = dim.is_multiple_of(2) && dim <= MAX_DIM;
-    scope.ensure("dim", fits, format!("an even size of a head, up to {MAX_DIM}"))?;
-    let dim = u32::try_from(dim).expect("it is at most 2^16");
     let theta = scope.number("theta");
     scope.ensure("theta", theta > 1.0, "a number above 1")?;
     let freqs = RopeFreqs { dim, theta: Float(theta), scaling };
     let freqs = scope.op(freqs, &[], "inv_freq")?;
     scope.ops(RopeTable { scale: Float(scale) }, &[positions, freqs], &["cos", "sin"])
+}
+
+/// How many elements of a head are rotated.
+fn rotated(scope: &Scope<'_, '_>) -> Result<u32, TraceError> {
+    let (dim, factor) = (scope.size("dim"), scope.number("partial_rotary_factor"));
+    scope.ensure("dim", dim <= MAX_DIM, format!("an even size of a head, up to {MAX_DIM}"))?;
+    scope.ensure("partial_rotary_factor", 0.0 < factor && factor <= 1.0, "a number above 0, up to 1")?;
+    let rotated = (dim as f64 * factor).floor() as u32;
+    let fits = rotated.is_multiple_of(2) && rotated > 0;
+    let culprit = if factor == 1.0 { "dim" } else { "partial_rotary_factor" };
+    scope.ensure(culprit, fits, format!("an even size of a head, up to {MAX_DIM}"))?;
+    Ok(rotated)
+}
+
+/// The factors of frequencies for the plan's longest sequence, and that of cosines and sines.
+fn longrope(scope: &Scope<'_, '_>, dim: u32) -> Result<(RopeScaling, f64), TraceError> {
+    let original = original(scope)?;
+    let (max, longest) = (scope.max_model_len(), scope.optional_size("max_position_embeddings"));
+    let name = if max > original { "long_factor" } else { "short_factor" };
+    let factors: Vec<Float> = scope.numbers(name).into_iter().map(Float).collect();
+    let fits = factors.len() == (dim / 2) as usize && factors.iter().all(|factor| factor.0 > 0.0);
+    scope.ensure(name, fits, format!("a list of {} numbers above 0", dim / 2))?;
+    let scale = scope.optional_number("attention_factor").unwrap_or_else(|| {
+        let longest = longest.map_or(f64::from(original), |longest| longest as f64);
+        let factor = scope.optional_number("factor").unwrap_or(longest / f64::from(original));
+        match factor > 1.0 && original > 1 {
+            true => (1.0 + factor.ln() / f64::from(original).ln()).sqrt(),
+            false => 1.0,
+        }
+    });
+    Ok((RopeScaling::Longrope { factors }, scale))
 }
 
 /// Largest head, in elements.

@@ -46,6 +46,7 @@ use crate::trace::{Scope, TraceError};
 pub static BLOCK: Block = Block {
     name: "routed_experts",
     interface: Interface::Hidden,
+    reads_wide: true,
     params: &[
         Param::required("num_experts", ParamKind::Size),
         Param::required("num_experts_per_tok", ParamKind::Size),
@@ -86,6 +87,7 @@ pub static BLOCK: Block = Block {
 fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> {
     let sizes = Sizes::of(scope)?;
     let chosen = route(scope, x, &sizes)?;
+    let x = scope.narrowed(x, "hidden")?;
     let pairs = Pairs::of(scope, x, &chosen, &sizes)?;
     let routed = experts(scope, &pairs, &sizes)?;
     let routed = scope.op(ScaleRows, &[routed, pairs.weight], "weighted")?;
@@ -126,6 +128,9 @@ impl Sizes {
     }
 }
 
+/// Less than any score, and no bound to any value.
+const LEAST: Float = Float(f32::MIN as f64);
+
 /// Most experts of a layer.
 const MAX_EXPERTS: u64 = 1 << 16;
 
@@ -142,7 +147,7 @@ fn route(scope: &mut Scope<'_, '_>, x: Value, sizes: &Sizes) -> Result<Chosen, T
     if scope.flag("router_bias") {
         operands.push(scope.weight("gate.bias", &[sizes.experts])?);
     }
-    // The choice hangs on small differences.
+    // The choice hangs on small differences: in f32, of hidden states that were not rounded after their norm.
     let dtype = (scope.ty(x).dtype != DType::F32).then_some(DType::F32);
     let products = scope.op(Linear { dtype }, &operands, "gate")?;
     let best = Topk { k: small(sizes.chosen) };
@@ -201,16 +206,17 @@ fn preference(scope: &mut Scope<'_, '_>, scores: Value, sizes: &Sizes) -> Result
     let group_scores = scope.op(Sum, &[best[0]], "group_scores")?;
     let kept = Topk { k: small(sizes.kept_groups) };
     let kept = scope.ops(kept, &[group_scores], &["kept_scores", "kept_groups"])?;
-    let fill = Float(f64::NEG_INFINITY);
-    let kept = scope.op(KeepGroups { fill }, &[grouped, kept[1]], "kept")?;
+    let kept = scope.op(KeepGroups { fill: LEAST }, &[grouped, kept[1]], "kept")?;
     let shape = vec![tokens, dim(sizes.experts)];
     scope.op(Reshape { shape }, &[kept], "preference")
 }
 
 /// The (token, expert) pairs, sorted by expert.
 struct Pairs {
-    /// The expert of each, `i32[M]`.
-    expert: Value,
+    /// The experts in order of tokens, `i32[M]`.
+    ids: Value,
+    /// The place in that order of each, `i32[M]`.
+    order: Value,
     /// The token of each, `i32[M]`.
     token: Value,
     /// Its hidden states, `[M, H]`.
@@ -230,7 +236,8 @@ impl Pairs {
         let order = scope.op(Argsort, &[ids], "order")?;
         let token = scope.op(FloorDiv { by: small(sizes.chosen) }, &[order], "token")?;
         Ok(Pairs {
-            expert: scope.op(Gather, &[ids, order], "expert")?,
+            ids,
+            order,
             token,
             x: scope.op(Gather, &[x, token], "dispatched")?,
             weight: scope.op(Gather, &[weights, order], "pair_weight")?,
@@ -249,7 +256,9 @@ impl Pairs {
         let product = GroupedMatmul { trans_b: true, dtype: None };
         let product = scope.op(product, &[x, weight, self.sizes], name)?;
         let Some(bias) = bias else { return Ok(product) };
-        let bias = scope.op(Gather, &[bias, self.expert], &format!("{name}_bias_rows"))?;
+        let bias = scope.narrowed(bias, &format!("{name}_bias"))?;
+        let expert = scope.op(Gather, &[self.ids, self.order], &format!("{name}_expert"))?;
+        let bias = scope.op(Gather, &[bias, expert], &format!("{name}_bias_rows"))?;
         scope.op(Add, &[product, bias], &format!("{name}_biased"))
     }
 }
@@ -278,8 +287,7 @@ fn experts(scope: &mut Scope<'_, '_>, pairs: &Pairs, sizes: &Sizes) -> Result<Va
         Some(limit) => {
             scope.ensure("swiglu_limit", limit > 0.0, "null or a number above 0")?;
             let (alpha, greatest) = (scope.number("swiglu_alpha"), Float(limit));
-            let least = Float(f64::NEG_INFINITY);
-            let gate = scope.op(Clamp { least, greatest }, &[gate], "gate_limited")?;
+            let gate = scope.op(Clamp { least: LEAST, greatest }, &[gate], "gate_limited")?;
             let up = scope.op(Clamp { least: Float(-limit), greatest }, &[up], "up_limited")?;
             let act = gated_by_sigmoid(scope, gate, alpha, "act")?;
             let up = scope.op(Shift { by: Float(1.0) }, &[up], "up_shifted")?;

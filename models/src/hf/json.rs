@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use mscc_ir::plan::container::MAGIC;
 use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -83,7 +84,8 @@ pub(super) fn parse_object(path: &Path, bytes: &[u8]) -> Result<Map<String, Valu
 
 /// What a file is that is no text at all, and what to do.
 fn no_text(bytes: &[u8]) -> Option<&'static str> {
-    let formats: [(&[u8], &str); 5] = [
+    let formats: [(&[u8], &str); 6] = [
+        (MAGIC, "a plan, which `mscc run` and `mscc inspect` take: a model is named by its directory"),
         (b"\xff\xfe", "UTF-16: save the file as UTF-8"),
         (b"\xfe\xff", "UTF-16: save the file as UTF-8"),
         (b"{\0", "UTF-16: save the file as UTF-8"),
@@ -91,6 +93,10 @@ fn no_text(bytes: &[u8]) -> Option<&'static str> {
         (b"PK\x03\x04", "a zip archive: unpack it"),
     ];
     let format = formats.into_iter().find(|(begin, _)| bytes.starts_with(begin)).map(|(_, problem)| problem);
+    // The length of a safetensors header, and the header.
+    if bytes.get(5..9).is_some_and(|bytes| bytes == b"\0\0\0{") {
+        return Some("weights: a model is named by its directory");
+    }
     let zeros = bytes.first().is_some_and(|byte| *byte == 0);
     format.or(zeros.then_some("zero bytes, as after a download that was cut: download the file again"))
 }
@@ -235,7 +241,7 @@ mod tests {
 
     #[test]
     fn names_the_place_of_what_it_refuses() {
-        let cases: [(&[u8], &str); 26] = [
+        let cases: [(&[u8], &str); 28] = [
             (b"", "config.json:1:1: the file is empty"),
             (b" \n", "the file is empty"),
             (b"\xef\xbb\xbf{}", "config.json:1:1: begins with a byte order mark"),
@@ -243,6 +249,8 @@ mod tests {
             (b"\xff\xfe{\0}\0", "UTF-16: save"),
             (b"{\0}\0", "UTF-16: save"),
             (b"\x1f\x8b\x08", "unpack the file"),
+            (b"MSCCPLAN\x02", "a plan, which"),
+            (b"\x10\0\0\0\0\0\0\0{\"a\"", "weights: a model is named by"),
             (b"\0\0\0", "zero bytes"),
             (b"<html>", "a web page"),
             (b"model_type: llama\n", "YAML, and JSON is expected"),

@@ -46,6 +46,8 @@ pub struct Layers {
     pub at: Template,
     /// How many there are.
     pub count: Argument,
+    /// How many more checkpoints hold that predict further tokens, which plain decoding leaves out.
+    pub further: Option<Argument>,
     /// Blocks of a layer.
     pub slots: Vec<Slot>,
     /// What a layer computes; the last is its output.
@@ -225,7 +227,7 @@ impl Reader<'_> {
     }
 
     fn layers(&self, layers: &Map) -> Located<Layers> {
-        layers.only(&["at", "count", "slots", "steps"])?;
+        layers.only(&["at", "count", "further", "slots", "steps"])?;
         let at = layers.require("at")?;
         let template = Template::new(at.str()?).map_err(|error| (at.place, error.into()))?;
         if !template.as_str().contains("{i}") {
@@ -239,7 +241,14 @@ impl Reader<'_> {
             slots.push(reader.slot(name, map, Interface::Hidden)?);
         }
         let (steps, factors) = steps::read(layers.require("steps")?.map()?, &slots, &reader)?;
-        Ok(Layers { at: template, count: self.argument(layers.require("count")?)?, slots, steps, factors })
+        Ok(Layers {
+            at: template,
+            count: self.argument(layers.require("count")?)?,
+            further: layers.get("further").map(|value| self.argument(value)).transpose()?,
+            slots,
+            steps,
+            factors,
+        })
     }
 
     /// One slot, or a mapping of names to slots.

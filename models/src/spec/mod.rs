@@ -12,7 +12,7 @@
 //! | `max_model_len` | expression: tokens that the model was trained for                                |
 //! | `embed_tokens`  | slot: token ids to hidden states                                                 |
 //! | `rotary_emb`    | slot: positions to cosines and sines; or a mapping of names to such slots, for models that rotate by several tables |
-//! | `layers`        | `at`, the path of layer `{i}`; `count`, an expression; `slots`; `steps`          |
+//! | `layers`        | `at`, the path of layer `{i}`; `count`, an expression; `further`, how many layers checkpoints may hold behind them that plain decoding leaves out; `slots`; `steps` |
 //! | `norm`, `lm_head` | slots: hidden states to hidden states, and to logits                           |
 //! | `skip`          | for a pattern (`*` for anything) of stored tensors that are not read, the reason; some are known for all families |
 //!

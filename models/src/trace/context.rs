@@ -99,6 +99,16 @@ impl<'a> Context<'a> {
         self.size(&self.family.max_model_len)
     }
 
+    /// Layers behind the last that checkpoints may hold.
+    pub fn further_layers(&self) -> Result<u32, TraceError> {
+        let Some(further) = &self.family.layers.further else { return Ok(0) };
+        match self.eval(further, None)? {
+            Setting::Null => Ok(0),
+            Setting::Int(count @ 0..=MAX_SIZE) => Ok(count as u32),
+            found => Err(self.bad_setting(&further.expr, found, "null or an integer from 0".to_owned())),
+        }
+    }
+
     /// The value of an expression.
     pub fn eval(&self, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
         argument.expr.eval(&self.lookup(layer)).map_err(|error| TraceError::Expression {

@@ -208,7 +208,8 @@ impl Tracer<'_> {
             if !problems.is_empty() {
                 return Err(TraceError::Weights { dir: checkpoint.dir().to_owned(), problems });
             }
-            let (unread, skipped) = checker.unread_tensors(self.context.family, num_layers);
+            let further = self.context.further_layers()?;
+            let (unread, skipped) = checker.unread_tensors(self.context.family, num_layers, further);
             warnings.extend(unread);
             ignored.extend(skipped);
         }
@@ -222,14 +223,14 @@ impl Tracer<'_> {
         let token_ids = body.input("token_ids");
         let slot = &family.embed_tokens;
         let arguments = context.arguments(slot, None)?;
-        let hidden = one(body.slot(slot, &arguments, token_ids, None)?);
+        let hidden = one(body.slot(slot, &arguments, token_ids, false)?);
         let ty = body.graph.ty(hidden).clone();
         body.graph.sink(Sink::State("hidden_states".to_owned()), hidden);
         body.graph.sink(Sink::Tap(Template::new(&arguments.of(slot).at)?), hidden);
         let mut tables = Tables::new();
         for slot in &family.rotary_emb {
             let positions = body.input("positions");
-            let both = body.slot(slot, &context.arguments(slot, None)?, positions, None)?;
+            let both = body.slot(slot, &context.arguments(slot, None)?, positions, false)?;
             let [cos, sin] = both.as_slice() else { unreachable!("a block of positions gives two tables") };
             tables.push((slot.name.clone(), body.graph.ty(*cos).clone()));
             for (table, value) in [("cos", *cos), ("sin", *sin)] {
@@ -319,7 +320,7 @@ impl Tracer<'_> {
         let input = body.state("hidden_states", hidden.clone());
         let mut steps: Vec<Value> = Vec::new();
         for step in &layers.steps {
-            let value = flow(&mut body, &step.flow, &arguments, input, &steps, &step.name)?;
+            let value = flow(&mut body, &step.flow, &arguments, input, &steps, &step.name, false)?;
             steps.push(value);
         }
         let output = steps.last().copied().unwrap_or(input);
@@ -340,13 +341,13 @@ impl Tracer<'_> {
         let input = body.state("hidden_states", hidden.clone());
         let slot = &family.norm;
         let arguments = context.arguments(slot, None)?;
-        let normed = one(body.slot(slot, &arguments, input, None)?);
+        let normed = one(body.slot(slot, &arguments, input, false)?);
         body.graph.sink(Sink::Tap(Template::new(&arguments.of(slot).at)?), normed);
         let logit_index = body.input("logit_index");
         let rows = body.graph.op1(Gather, &[normed, logit_index], "logit_rows");
         let rows = rows.expect("hidden states have rows, and the index picks rows");
         let slot = &family.lm_head;
-        let logits = one(body.slot(slot, &context.arguments(slot, None)?, rows, Some(DType::F32))?);
+        let logits = one(body.slot(slot, &context.arguments(slot, None)?, rows, true)?);
         body.graph.sink(Sink::Output("logits".to_owned()), logits);
         let done = body.done();
         self.end(done, layer)?;
@@ -400,7 +401,8 @@ impl Body<'_> {
     }
 }
 
-/// Traces what a step says; a sum takes the name of its step.
+/// Traces what a step says; a sum takes the name of its step. What the block of a slot makes is f32 if `wide`, where
+/// the block lets one choose.
 fn flow<'b>(
     body: &mut Body<'b>,
     what: &Flow,
@@ -408,6 +410,7 @@ fn flow<'b>(
     input: Value,
     steps: &[Value],
     name: &str,
+    wide: bool,
 ) -> Result<Value, TraceError> {
     let misfit = |body: &Body<'_>, problem: TypeError| TraceError::Step {
         file: body.context.family.file.clone(),
@@ -418,17 +421,18 @@ fn flow<'b>(
         Flow::HiddenStates => Ok(input),
         Flow::Step(step) => Ok(steps[*step]),
         Flow::Slot(slot, operand) => {
-            let operand = flow(body, operand, arguments, input, steps, name)?;
-            let family = body.context.family;
-            Ok(one(body.slot(&family.layers.slots[*slot], &arguments.slots[*slot], operand, None)?))
+            let (slot, given) = (&body.context.family.layers.slots[*slot], &arguments.slots[*slot]);
+            let reads_wide = given.of(slot).block.reads_wide;
+            let operand = flow(body, operand, arguments, input, steps, name, reads_wide)?;
+            Ok(one(body.slot(slot, given, operand, wide)?))
         }
         Flow::Add(left, right) => {
-            let left = flow(body, left, arguments, input, steps, name)?;
-            let right = flow(body, right, arguments, input, steps, name)?;
+            let left = flow(body, left, arguments, input, steps, name, false)?;
+            let right = flow(body, right, arguments, input, steps, name, false)?;
             body.graph.op1(Add, &[left, right], name).map_err(|problem| misfit(body, problem))
         }
         Flow::Scale(value, factor) => {
-            let value = flow(body, value, arguments, input, steps, name)?;
+            let value = flow(body, value, arguments, input, steps, name, false)?;
             let by = Float(arguments.factors[*factor]);
             if by.0 == 1.0 {
                 return Ok(value);

@@ -76,7 +76,7 @@ pub struct Scope<'a, 'b> {
     body: &'a mut Body<'b>,
     slot: &'b Filling,
     arguments: &'a Arguments,
-    result_dtype: Option<DType>,
+    wide: bool,
 }
 
 impl<'b> Body<'b> {
@@ -101,16 +101,16 @@ impl<'b> Body<'b> {
         }
     }
 
-    /// Traces the block of a slot; its result has the type `result_dtype`, if the block lets one choose.
+    /// Traces the block of a slot; its result is f32 if `wide`, where the block lets one choose.
     pub fn slot(
         &mut self,
         slot: &'b Slot,
         arguments: &Arguments,
         operand: Value,
-        result_dtype: Option<DType>,
+        wide: bool,
     ) -> Result<Vec<Value>, TraceError> {
         let slot = arguments.of(slot);
-        (slot.block.trace)(&mut Scope { body: self, slot, arguments, result_dtype }, operand)
+        (slot.block.trace)(&mut Scope { body: self, slot, arguments, wide }, operand)
     }
 
     /// An input of the step.
@@ -258,7 +258,9 @@ impl Scope<'_, '_> {
         let dtype = self.body.context.stored_dtype(&template, self.body.layer);
         let dims: Vec<Dim> = shape.iter().map(|size| dim(*size)).collect();
         let ty = TensorType::new(dtype, dims);
-        let value = self.body.leaf(Leaf::Weight(template.clone()), &join(&self.slot.at, &local), ty);
+        // Values have no placeholders in their names.
+        let name = join(&self.slot.at, &local.replace(".{e}", ""));
+        let value = self.body.leaf(Leaf::Weight(template.clone()), &name, ty);
         let used = UsedWeight { name: template, shape: shape.to_vec(), owner };
         if !self.body.weights.contains(&used) {
             self.body.weights.push(used);
@@ -365,11 +367,23 @@ impl Scope<'_, '_> {
 
     /// Adds `x · weightᵀ + bias` of a module inside the slot.
     pub fn linear(&mut self, x: Value, module: &str, width: u64, bias: bool) -> Result<Value, TraceError> {
+        self.linear_as(None, x, module, width, bias)
+    }
+
+    /// As [`Scope::linear`], with a result of another type.
+    pub fn linear_as(
+        &mut self,
+        dtype: Option<DType>,
+        x: Value,
+        module: &str,
+        width: u64,
+        bias: bool,
+    ) -> Result<Value, TraceError> {
         let mut operands = vec![x, self.weight(&join(module, "weight"), &[width, self.width(x)])?];
         if bias {
             operands.push(self.weight(&join(module, "bias"), &[width])?);
         }
-        let dtype = self.result_dtype.filter(|dtype| *dtype != self.ty(x).dtype);
+        let dtype = dtype.filter(|dtype| *dtype != self.ty(x).dtype);
         self.op(Linear { dtype }, &operands, module)
     }
 
@@ -383,7 +397,20 @@ impl Scope<'_, '_> {
             }
             weight = self.op(Shift { by: Float(offset) }, &[weight], &join(module, "shifted"))?;
         }
-        self.op(RmsNorm { eps: Float(eps) }, &[x, weight], module)
+        // The norm that a slot is filled with, not one inside a block.
+        let wide = module.is_empty() && self.is_wide() && self.ty(x).dtype != DType::F32;
+        self.op(RmsNorm { eps: Float(eps), wide }, &[x, weight], module)
+    }
+
+    /// Whether whoever reads the result wants it in f32, where the block lets one choose.
+    pub fn is_wide(&self) -> bool {
+        self.wide
+    }
+
+    /// The value in the type that the model computes in.
+    pub fn narrowed(&mut self, x: Value, name: &str) -> Result<Value, TraceError> {
+        let dtype = self.compute_dtype();
+        if self.ty(x).dtype == dtype { Ok(x) } else { self.op(Cast { dtype }, &[x], name) }
     }
 
     /// Adds the normalisation by mean and variance of a module inside the slot.

@@ -164,17 +164,27 @@ impl<'a> Checker<'a> {
 
     /// Stored tensors that the model does not read, one entry for each pattern of names: those of which nobody
     /// knows why, and those of which somebody does.
-    pub fn unread_tensors(&self, family: &Family, num_layers: u32) -> (Vec<Warning>, Vec<Ignored>) {
+    ///
+    /// `further` layers behind the `num_layers` of the model are known to predict further tokens.
+    pub fn unread_tensors(
+        &self,
+        family: &Family,
+        num_layers: u32,
+        further: u32,
+    ) -> (Vec<Warning>, Vec<Ignored>) {
         let own = family.skip.iter().map(|(pattern, reason)| (pattern.as_str(), reason.as_str()));
         let skipped: Vec<(&str, &str)> = own.chain(SKIPPED).collect();
         let mut counts = vec![0_usize; skipped.len()];
         let mut patterns: BTreeMap<String, usize> = BTreeMap::new();
-        let mut past = 0;
+        let (mut past, mut predicting) = (0, 0);
         for name in self.unread() {
             if let Some(at) = skipped.iter().position(|(pattern, _)| matches(pattern, name)) {
                 counts[at] += 1;
             } else if is_past(family.layers.at.as_str(), name, num_layers) {
-                past += 1;
+                match is_past(family.layers.at.as_str(), name, num_layers.saturating_add(further)) {
+                    true => past += 1,
+                    false => predicting += 1,
+                }
             } else {
                 let pattern = pattern(name);
                 let full = patterns.len() >= MAX_PATTERNS && !patterns.contains_key(&pattern);
@@ -196,7 +206,11 @@ impl<'a> Checker<'a> {
             name: format!("{count} tensors `{pattern}`"),
             reason: (*reason).to_owned(),
         });
-        (past.into_iter().chain(warnings).collect(), ignored.collect())
+        let predicting = (predicting > 0).then(|| Ignored {
+            name: format!("{predicting} tensors of layers from {num_layers} on"),
+            reason: "they predict further tokens, which plain decoding leaves out".to_owned(),
+        });
+        (past.into_iter().chain(warnings).collect(), ignored.chain(predicting).collect())
     }
 
     fn unread(&self) -> impl Iterator<Item = &'a str> {

@@ -38,9 +38,15 @@ fn rms_norm() {
         0.04684640131568887,
         3.9975595789387834,
     ];
-    check(RmsNorm { eps: Float(1e-5) }, &[x.clone(), weight.clone()], &[2, 4], &expected, EXACT);
+    check(RmsNorm { eps: Float(1e-5), wide: false }, &[x.clone(), weight.clone()], &[2, 4], &expected, EXACT);
     let half = floats(&[2, 4], &x.floats().iter().map(|x| x / 2.0).collect::<Vec<_>>());
-    check(AddRmsNorm { eps: Float(1e-5) }, &[half.clone(), half, weight], &[2, 4], &expected, EXACT);
+    check(
+        AddRmsNorm { eps: Float(1e-5), wide: false },
+        &[half.clone(), half, weight],
+        &[2, 4],
+        &expected,
+        EXACT,
+    );
 }
 
 #[test]

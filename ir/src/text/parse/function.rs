@@ -227,6 +227,16 @@ impl<'a> Parser<'a> {
     fn attr(&mut self) -> Result<Attr, ParseError> {
         let place = self.lexer.place();
         match self.lexer.peek() {
+            Some(b'[') if self.lexer.is_list_of_floats() => {
+                let float = |lexer: &mut Lexer<'_>| {
+                    let (place, number) = (lexer.place(), lexer.number()?);
+                    let value = number.parse().ok().filter(|value: &f64| value.is_finite());
+                    value
+                        .map(Float)
+                        .ok_or_else(|| lexer.error_at(place, format!("`{number}` is no number in range")))
+                };
+                Ok(Attr::Floats(self.lexer.list(float)?))
+            }
             Some(b'[') => Ok(Attr::Dims(self.lexer.list(Lexer::dim)?)),
             Some(byte) if byte.is_ascii_digit() || byte == b'-' => {
                 let number = self.lexer.number()?;

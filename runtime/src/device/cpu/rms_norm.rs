@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use mscc_ir::DType;
+
 use super::element::{Element, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
@@ -17,7 +19,7 @@ use super::view::View;
 /// |----------|---------|-----------------------------------------|
 /// | `x`      | [.., D] | f32, bf16, f16; D contiguous            |
 /// | `weight` | `[D]`     | f32, bf16, f16; contiguous              |
-/// | -> `y`   | [.., D] | as `x`; D contiguous; may be `x`        |
+/// | -> `y`   | [.., D] | as `x` or f32; D contiguous; may be `x` if as `x` |
 pub struct RmsNorm<'a> {
     /// Operand.
     pub x: &'a View,
@@ -35,7 +37,7 @@ pub struct RmsNorm<'a> {
 /// |----------|---------|-----------------------------------------|
 /// | `x`, `r` | [.., D] | f32, bf16, f16, equal; D contiguous     |
 /// | `weight` | `[D]`     | f32, bf16, f16; contiguous              |
-/// | -> `y`   | [.., D] | as `x`; D contiguous; may be `x` or `r` |
+/// | -> `y`   | [.., D] | as `x` or f32; D contiguous; may be `x` or `r` if as `x` |
 /// | -> `h`   | [.., D] | as `x`; D contiguous; may be `x` or `r` |
 pub struct AddRmsNorm<'a> {
     /// Hidden states.
@@ -54,7 +56,7 @@ pub struct AddRmsNorm<'a> {
 
 impl Kernel for RmsNorm<'_> {
     fn check(&self) -> Result<(), KernelError> {
-        check_norm("rms_norm", self.x, self.weight, &[("y", self.y)])
+        check_norm("rms_norm", self.x, self.weight, &[], self.y)
     }
 
     fn split(&self, threads: usize) -> Split {
@@ -64,16 +66,16 @@ impl Kernel for RmsNorm<'_> {
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
         let rows = split.range(task, self.x.outer(1).count());
         let RmsNorm { x, weight, eps, y } = *self;
-        with_float!(x.dtype(), X => with_float!(weight.dtype(), W => {
-            isa.dispatch(Rows::<X, W> { sum: None, x, weight, eps, y, rows, types: PhantomData });
-        }));
+        with_types!(x, weight, y, X, W, Y => {
+            isa.dispatch(Rows::<X, W, Y> { sum: None, x, weight, eps, y, rows, types: PhantomData });
+        });
         Ok(())
     }
 }
 
 impl Kernel for AddRmsNorm<'_> {
     fn check(&self) -> Result<(), KernelError> {
-        check_norm("add_rms_norm", self.x, self.weight, &[("r", self.r), ("y", self.y), ("h", self.h)])
+        check_norm("add_rms_norm", self.x, self.weight, &[("r", self.r), ("h", self.h)], self.y)
     }
 
     fn split(&self, threads: usize) -> Split {
@@ -83,30 +85,47 @@ impl Kernel for AddRmsNorm<'_> {
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
         let rows = split.range(task, self.x.outer(1).count());
         let AddRmsNorm { x, r, weight, eps, y, h } = *self;
-        with_float!(x.dtype(), X => with_float!(weight.dtype(), W => {
-            isa.dispatch(Rows::<X, W> { sum: Some((x, r)), x: h, weight, eps, y, rows, types: PhantomData });
-        }));
+        with_types!(x, weight, y, X, W, Y => {
+            isa.dispatch(Rows::<X, W, Y> { sum: Some((x, r)), x: h, weight, eps, y, rows, types: PhantomData });
+        });
         Ok(())
     }
 }
 
-/// Checks a norm over the last dimension: `others` have the type of `x`, `weight` is [D].
+/// Runs `$body` with the types of elements; `y` is as `x` or f32.
+macro_rules! with_types {
+    ($x:expr, $weight:expr, $y:expr, $X:ident, $W:ident, $Y:ident => $body:expr) => {
+        with_float!($x.dtype(), $X => with_float!($weight.dtype(), $W => {
+            if $y.dtype() == $x.dtype() {
+                type $Y = $X;
+                $body
+            } else {
+                type $Y = f32;
+                $body
+            }
+        }))
+    };
+}
+
+/// Checks a norm over the last dimension: `others` have the type of `x`, `y` may also be f32, `weight` is [D].
 pub(crate) fn check_norm(
     kernel: &'static str,
     x: &View,
     weight: &View,
     others: &[(&'static str, &View)],
+    y: &View,
 ) -> Result<(), KernelError> {
     let check = Check(kernel);
-    let mut views = vec![x, weight];
+    let mut views = vec![x, weight, y];
     views.extend(others.iter().map(|(_, view)| *view));
-    let same = others.iter().all(|(_, view)| view.dtype() == x.dtype());
+    let same = others.iter().all(|(_, view)| view.dtype() == x.dtype())
+        && (y.dtype() == x.dtype() || y.dtype() == DType::F32);
     check.dtypes(same && is_compute_float(x.dtype()) && is_compute_float(weight.dtype()), &views)?;
     check.shape("x", x, x.rank() >= 1, "[.., D]")?;
     check.dims("weight", weight, &x.dims()[x.rank() - 1..], "[D]")?;
     check.inner("x", x)?;
     check.inner("weight", weight)?;
-    for (name, view) in others {
+    for (name, view) in others.iter().chain([&("y", y)]) {
         check.dims(name, view, x.dims(), "those of x")?;
         check.inner(name, view)?;
     }
@@ -114,17 +133,17 @@ pub(crate) fn check_norm(
 }
 
 /// Rows to normalise: `x`, which first becomes the `sum` of two, if given.
-struct Rows<'a, X, W> {
+struct Rows<'a, X, W, Y> {
     sum: Option<(&'a View, &'a View)>,
     x: &'a View,
     weight: &'a View,
     eps: f32,
     y: &'a View,
     rows: Range<usize>,
-    types: PhantomData<(X, W)>,
+    types: PhantomData<(X, W, Y)>,
 }
 
-impl<X: Element, W: Element> Body for Rows<'_, X, W> {
+impl<X: Element, W: Element, Y: Element> Body for Rows<'_, X, W, Y> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -133,7 +152,7 @@ impl<X: Element, W: Element> Body for Rows<'_, X, W> {
         let terms = self.sum.map(|(a, b)| (a, a.outer(1), b, b.outer(1)));
         for row in self.rows {
             let x = self.x.as_ptr::<X>().wrapping_add(x_rows.offset(row));
-            let y = self.y.as_ptr::<X>().wrapping_add(y_rows.offset(row));
+            let y = self.y.as_ptr::<Y>().wrapping_add(y_rows.offset(row));
             // SAFETY: the rows lie within checked views.
             unsafe {
                 if let Some((a, a_rows, b, b_rows)) = &terms {
@@ -141,7 +160,7 @@ impl<X: Element, W: Element> Body for Rows<'_, X, W> {
                     let b = b.as_ptr::<X>().wrapping_add(b_rows.offset(row));
                     add_row(s, a, b, x, len);
                 }
-                normalise_row::<S, X, W>(s, x, self.weight.as_ptr(), self.eps, y, len);
+                normalise_row(s, x, self.weight.as_ptr::<W>(), self.eps, y, len);
             }
         }
     }
@@ -163,12 +182,12 @@ unsafe fn add_row<S: Simd, X: Element>(s: S, a: *const X, b: *const X, h: *mut X
 }
 
 #[inline(always)]
-unsafe fn normalise_row<S: Simd, X: Element, W: Element>(
+unsafe fn normalise_row<S: Simd, X: Element, W: Element, Y: Element>(
     s: S,
     x: *const X,
     weight: *const W,
     eps: f32,
-    y: *mut X,
+    y: *mut Y,
     len: usize,
 ) {
     let mut squares = [s.splat(0.0); 4];
@@ -190,13 +209,13 @@ unsafe fn normalise_row<S: Simd, X: Element, W: Element>(
     let mut i = 0;
     while i + S::LANES <= len {
         let v = s.mul(X::load(s, x.wrapping_add(i)), scale);
-        X::store(s, y.wrapping_add(i), s.mul(v, W::load(s, weight.wrapping_add(i))));
+        Y::store(s, y.wrapping_add(i), s.mul(v, W::load(s, weight.wrapping_add(i))));
         i += S::LANES;
     }
     if i < len {
         let n = len - i;
         let v = s.mul(X::load_n(s, x.wrapping_add(i), n), scale);
-        X::store_n(s, y.wrapping_add(i), s.mul(v, W::load_n(s, weight.wrapping_add(i), n)), n);
+        Y::store_n(s, y.wrapping_add(i), s.mul(v, W::load_n(s, weight.wrapping_add(i), n)), n);
     }
 }
 

@@ -210,7 +210,7 @@ mod tests {
             Err(KernelError::Dtypes { kernel: "unary", dtypes: vec![DType::U8, DType::F32] })
         );
         let operands = [x.clone(), x.clone()];
-        let norm = RmsNorm { eps: Float(1e-6) };
+        let norm = RmsNorm { eps: Float(1e-6), wide: false };
         assert!(matches!(check(norm.into(), &operands, one), Err(KernelError::Shape { .. })));
         assert!(matches!(
             check(Concat { axis: 7 }.into(), &operands, one),
