@@ -46,7 +46,9 @@ fn f32_hidden_states_by_source_name() {
         let prompt = &fixture.expected.prompts[1];
         let mut taps = AllTaps::default();
         logits_and_taps(&mut model, &[&prompt.token_ids], Some(5), Some(&mut taps));
-        let mut expected = vec![("model.norm".to_owned(), prompt.last_hidden.clone())];
+        let is_norm = |tap: &&String| !tap.contains("layers") && tap.ends_with("norm");
+        let norm = taps.0.keys().find(is_norm).unwrap().clone();
+        let mut expected = vec![(norm, prompt.last_hidden.clone())];
         expected.push(("model.embed_tokens".to_owned(), prompt.embed.clone().unwrap()));
         let layers = prompt.layers.iter().enumerate();
         expected.extend(layers.map(|(index, layer)| (format!("model.layers.{index}"), layer.clone())));
@@ -86,6 +88,7 @@ fn f32_greedy_tokens_alone_together_and_until_stop() {
 
 #[test]
 fn bf16_logits_are_as_good_as_the_references_own() {
+    let mut worse = Vec::new();
     for name in FIXTURES {
         let fixture = Fixture::open(name);
         let compiled = compile_model(&fixture.dir, "bfloat16", |_| {});
@@ -123,14 +126,15 @@ fn bf16_logits_are_as_good_as_the_references_own() {
         // A router that is almost undecided chooses another expert after another rounding, which changes any margin.
         let is_routed = launches(&compiled.plan).any(|kernel| kernel == "topk");
         let ratio = if is_routed { ROUTED_BF16_RATIO } else { BF16_RATIO };
-        assert!(rms <= ratio * reference.rms_error, "{name}: {rms} > {ratio} * {}", reference.rms_error);
-        match is_routed {
-            true => {
-                assert!(agreement >= reference.argmax_agreement - ROUTED_DISAGREEMENT, "{name}: {agreement}")
-            }
-            false => assert!(flipped <= FLIP_MARGIN, "{name}: a token with a margin of {flipped} flipped"),
+        let agrees = match is_routed {
+            true => agreement >= reference.argmax_agreement - ROUTED_DISAGREEMENT,
+            false => flipped <= FLIP_MARGIN,
+        };
+        if rms > ratio * reference.rms_error || !agrees {
+            worse.push(name);
         }
     }
+    assert!(worse.is_empty(), "worse than the reference: {worse:?}");
 }
 
 /// The kernels that the plan launches.

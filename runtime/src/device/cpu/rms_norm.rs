@@ -54,6 +54,21 @@ pub struct AddRmsNorm<'a> {
     pub h: &'a View,
 }
 
+/// Runs `$body` with the types of elements; `y` is as `x` or f32.
+macro_rules! with_types {
+    ($x:expr, $weight:expr, $y:expr, $X:ident, $W:ident, $Y:ident => $body:expr) => {
+        with_float!($x.dtype(), $X => with_float!($weight.dtype(), $W => {
+            if $y.dtype() == $x.dtype() {
+                type $Y = $X;
+                $body
+            } else {
+                type $Y = f32;
+                $body
+            }
+        }))
+    };
+}
+
 impl Kernel for RmsNorm<'_> {
     fn check(&self) -> Result<(), KernelError> {
         check_norm("rms_norm", self.x, self.weight, &[], self.y)
@@ -90,21 +105,6 @@ impl Kernel for AddRmsNorm<'_> {
         });
         Ok(())
     }
-}
-
-/// Runs `$body` with the types of elements; `y` is as `x` or f32.
-macro_rules! with_types {
-    ($x:expr, $weight:expr, $y:expr, $X:ident, $W:ident, $Y:ident => $body:expr) => {
-        with_float!($x.dtype(), $X => with_float!($weight.dtype(), $W => {
-            if $y.dtype() == $x.dtype() {
-                type $Y = $X;
-                $body
-            } else {
-                type $Y = f32;
-                $body
-            }
-        }))
-    };
 }
 
 /// Checks a norm over the last dimension: `others` have the type of `x`, `y` may also be f32, `weight` is [D].
