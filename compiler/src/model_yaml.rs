@@ -138,15 +138,18 @@ impl ModelYaml {
     /// Reads the text of a file. Errors as for [`ModelYaml::read`].
     pub fn parse(file: &Path, text: &str) -> Result<ModelYaml, ModelYamlError> {
         let mut reader = Reader { file, yaml: ModelYaml::default() };
-        let done = Yaml::read(text).map_err(|(place, problem)| (place, KeyProblem::Yaml(problem))).and_then(
-            |root| match &root.content {
+        let done = Yaml::read(text)
+            .map_err(|(place, problem)| (place, KeyProblem::Yaml(in_words(problem))))
+            .and_then(|root| match &root.content {
                 Content::Map(map) => reader.map("", map),
                 Content::Scalar(Setting::Null) => Ok(()),
-                Content::Scalar(_) | Content::List(_) => {
-                    Err((root.place, KeyProblem::Yaml("expected keys with values, `key: value`".to_owned())))
-                }
-            },
-        );
+                Content::Scalar(_) | Content::List(_) => Err((
+                    root.place,
+                    KeyProblem::Yaml(
+                        "expected keys with values, `key: value`, a blank behind the colon".to_owned(),
+                    ),
+                )),
+            });
         match done {
             Ok(()) => Ok(reader.yaml),
             Err((place, problem)) => {
@@ -157,6 +160,20 @@ impl ModelYaml {
             }
         }
     }
+}
+
+/// What the YAML parser says, in words that say what to do.
+fn in_words(problem: String) -> String {
+    let words = if problem.contains("mapping values are not allowed") {
+        "a colon where none can be: begin all keys at the same column, and put a value with `: ` in quotes"
+    } else if problem.contains("simple key expected ':'") {
+        "a line without `: `: expected `key: value`, a blank behind the colon"
+    } else if problem.contains("found a tab") || problem.contains("tabs") {
+        "a tab: indent with blanks"
+    } else {
+        return problem;
+    };
+    words.to_owned()
 }
 
 /// How much of a line a message shows, in characters.

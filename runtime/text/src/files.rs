@@ -83,8 +83,31 @@ pub(crate) fn json<T: DeserializeOwned>(file: &Path, bytes: &[u8]) -> Result<T, 
     if let Some(other) = other_than_json(bytes) {
         return Err(FileError::invalid(file, other));
     }
-    serde_json::from_slice(bytes).map_err(|error| FileError::invalid(file, error))
+    serde_json::from_slice(bytes).map_err(|error| {
+        let advice = if error.is_eof() { ": download the file again" } else { "" };
+        FileError::invalid(file, format!("{}{advice}", in_words(&error.to_string())))
+    })
 }
+
+/// A complaint of the libraries that read JSON, with words in place of names of Rust types.
+pub(crate) fn in_words(complaint: &str) -> String {
+    let complaint = complaint.replace("expected u32", "expected a token id, 0 to 4294967295");
+    let Some((before, rest)) = complaint.split_once(UNTAGGED) else { return complaint };
+    let (name, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let what = match name.trim_end_matches("Untagged") {
+        "Model" => "`model` is",
+        "Normalizer" => "`normalizer` is",
+        "PreTokenizer" => "`pre_tokenizer` is",
+        "PostProcessor" => "`post_processor` is",
+        "Decoder" => "`decoder` is",
+        "MergeType" => "`merges` are",
+        _ => "a part is",
+    };
+    format!("{before}{what} of no form that the tokenizers library knows {rest}")
+}
+
+/// How serde complains of a value that is none of several.
+const UNTAGGED: &str = "data did not match any variant of untagged enum ";
 
 /// A JSON object out of the bytes of `file`.
 pub(crate) fn json_object(file: &Path, bytes: &[u8]) -> Result<Map<String, Value>, FileError> {
@@ -128,6 +151,9 @@ mod tests {
         let complaint = |bytes: &[u8]| json_object(&path, bytes).unwrap_err().to_string();
         assert!(complaint(b"{\"a\":\n tru}").contains("line 2"));
         assert!(complaint(b"[]").contains("expected a JSON object"));
+        assert!(complaint(b"{\"a\":").ends_with(": download the file again"));
+        let words = in_words("data did not match any variant of untagged enum ModelUntagged at line 1");
+        assert_eq!(words, "`model` is of no form that the tokenizers library knows at line 1");
         assert!(complaint(b"\n <!DOCTYPE html>").contains("web page"));
         assert!(complaint(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
     }

@@ -124,7 +124,7 @@ impl Tokenizer {
             return Err(FileError::invalid(file, NO_MODEL).into());
         }
         let mut backend = guarded(|| tokenizers::Tokenizer::from_bytes(tokenizer_json))
-            .map_err(|reason| FileError::invalid(file, reason))?;
+            .map_err(|reason| FileError::invalid(file, files::in_words(&reason.to_string())))?;
         let special = SpecialTokens::from_config(config);
         let declared = special::added_tokens(config_file, config)?;
         guarded(|| {

@@ -7,7 +7,7 @@ use mscc_compiler::{CompileError, ModelYamlError};
 use mscc_ir::plan::container::ContainerError;
 use mscc_ir::text::ParseError;
 use mscc_ir::verify::VerifyError;
-use mscc_report::ReportError;
+use mscc_report::{ReportError, figures};
 use mscc_runtime::engine::EngineError;
 use mscc_runtime::{LlmError, RuntimeError};
 use mscc_text::{ChatError, TokenizerError};
@@ -78,6 +78,19 @@ pub enum CliError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Weights that have to be made and do not fit into memory.
+    #[error(
+        "the weights that are made when the model is loaded take {}, and {} of memory are to be had; \
+         free some, or allow more with --memory-limit SIZE",
+        figures::bytes(Some(*made)),
+        figures::bytes(Some(*limit))
+    )]
+    WeightsTooLarge {
+        /// Bytes of tensors that cannot be used where they lie.
+        made: u64,
+        /// Bytes that may be taken.
+        limit: u64,
+    },
     /// Standard output that cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
@@ -113,7 +126,10 @@ impl CliError {
             CliError::Report { source: ReportError::Template(_), .. } => 1,
             CliError::Report { .. } => 2,
             CliError::ModelYaml(_) | CliError::Pass(_) | CliError::Usage(_) | CliError::Read { .. } => 2,
-            CliError::Write { .. } | CliError::Output(_) | CliError::Failure(_) => 1,
+            CliError::Write { .. }
+            | CliError::WeightsTooLarge { .. }
+            | CliError::Output(_)
+            | CliError::Failure(_) => 1,
             CliError::ClosedPipe => 0,
             CliError::Interrupted => 130,
         }

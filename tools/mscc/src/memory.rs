@@ -9,7 +9,6 @@ use mscc_ir::plan::Plan;
 use mscc_report::figures;
 
 use crate::error::CliError;
-use crate::usage::UsageError;
 
 /// A number of bytes as users write it: `4096`, `500MB`, `8GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +67,7 @@ impl Budget {
         let left = limit.map(|limit| limit.checked_sub(made).ok_or(limit)).transpose();
         match left {
             Ok(left) => Ok(Self { left }),
-            Err(limit) => Err(UsageError::WeightsTooLarge { made, limit }.into()),
+            Err(limit) => Err(CliError::WeightsTooLarge { made, limit }),
         }
     }
 

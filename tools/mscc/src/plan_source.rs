@@ -18,6 +18,7 @@ use crate::error::CliError;
 use crate::inputs::Inputs;
 use crate::memory::{Budget, Size};
 use crate::model_yaml;
+use crate::new_file::directory;
 use crate::numbers::threads;
 use crate::usage::{TextUse, UsageError};
 use crate::{output, terminal};
@@ -156,6 +157,10 @@ pub fn read(path: &Path) -> Result<Plan, CliError> {
             Err(UsageError::NoPlan { path: path.to_owned() }.into())
         }
         Ok(kind) if kind.is_dir() => Err(UsageError::PlanIsDir { path: path.to_owned() }.into()),
+        Ok(_) if path.extension().is_some_and(|ending| ending == "json" || ending == "safetensors") => {
+            let (path, dir) = (path.to_owned(), directory(path).to_owned());
+            Err(UsageError::PlanIsModelFile { path, dir }.into())
+        }
         Ok(_) | Err(_) => Ok(read_plan(path)?),
     }
 }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use mscc_report::figures;
-
 /// What to do when a conversation has become too long.
 pub const ADVICE_ON_FULL_CONTEXT: &str =
     "/reset begins a new conversation, and a model compiled with a greater --max-model-len takes longer ones";
@@ -63,19 +61,6 @@ pub enum UsageError {
         /// As it is read.
         input: PathBuf,
     },
-    /// Weights that have to be made and do not fit into memory.
-    #[error(
-        "the weights that are made when the model is loaded take {}, and {} of memory are to be had; \
-         free some, or allow more with --memory-limit SIZE",
-        figures::bytes(Some(*made)),
-        figures::bytes(Some(*limit))
-    )]
-    WeightsTooLarge {
-        /// Bytes of tensors that cannot be used where they lie.
-        made: u64,
-        /// Bytes that may be taken.
-        limit: u64,
-    },
     /// Two outputs in one file.
     #[error("{first} {} and {second} {} are one file; name two", paths.0.display(), paths.1.display())]
     SameOutput {
@@ -132,6 +117,14 @@ pub enum UsageError {
     PlanIsDir {
         /// As given.
         path: PathBuf,
+    },
+    /// A file of a model in place of a plan.
+    #[error("{} is a file of a model and no plan: name its directory, {}", path.display(), dir.display())]
+    PlanIsModelFile {
+        /// As given.
+        path: PathBuf,
+        /// Where it lies.
+        dir: PathBuf,
     },
     /// A place where no file can be.
     #[error("cannot write {}: {problem}", path.display())]

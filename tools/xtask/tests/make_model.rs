@@ -203,6 +203,9 @@ fn refuses_what_cannot_be_meant() {
     assert!(message.contains("nowhere.json"), "{message}");
     assert!(!dir.exists());
 
+    let message = refusal(&config, home.path(), &["--force"]);
+    assert!(message.contains("would be lost; name another directory"), "{message}");
+
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("thesis.txt"), "years of work").unwrap();
     assert!(refusal(&config, &dir, &[]).contains("not empty"));

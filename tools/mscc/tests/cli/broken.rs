@@ -57,6 +57,11 @@ fn files_that_are_no_plans() {
     std::fs::create_dir(bench.path("dir")).unwrap();
     insta::assert_snapshot!(bench.fails(2, &["inspect", "dir"]), @"error: dir is a directory and no plan: `mscc compile dir -o plan.bin` makes a plan of a model");
     insta::assert_snapshot!(bench.fails(2, &["run", "dir", "--prompt", "x"]), @"error: dir has no config.json: name the directory with the model's config.json and *.safetensors");
+    bench.write("dir/config.json", "{}");
+    insta::assert_snapshot!(bench.fails(2, &["run", "dir/config.json", "--prompt", "x"]), @"error: dir/config.json is a file of a model and no plan: name its directory, dir");
+    std::fs::remove_file(bench.path("dir/config.json")).unwrap();
+    bench.ok(&["compile", &text(&fixture_dir("llama")), "-o", "plan.bin"]);
+    insta::assert_snapshot!(bench.fails(2, &["compile", "plan.bin", "-o", "x"]), @"error: plan.bin:1:1: a plan, which `mscc run` and `mscc inspect` take: a model is named by its directory");
     insta::assert_snapshot!(
         bench.fails(2, &["run", "none.bin", "--prompt", "x"]),
         @"error: none.bin: there is no such file: `mscc compile MODEL -o plan.bin` makes a plan of a model"

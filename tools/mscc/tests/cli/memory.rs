@@ -7,7 +7,7 @@ fn what_does_not_fit_is_told_before_it_is_taken() {
     let bench = Bench::with_plan("llama");
     let fails = |code: i32, args: &[&str]| bench.fails(code, args);
     let run = ["run", "plan.bin", "--prompt-ids", "1,2", "--memory-limit"];
-    let message = fails(2, &[&run[..], &["10KB"]].concat());
+    let message = fails(1, &[&run[..], &["10KB"]].concat());
     assert!(
         message.starts_with("error: the weights that are made when the model is loaded take "),
         "{message}"

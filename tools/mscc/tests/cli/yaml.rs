@@ -98,8 +98,20 @@ fn what_does_not_fit_is_told_with_its_line() {
       tensor_parallel_size: 8
     ");
     insta::assert_snapshot!(fails("- model\n"), @r"
-    error: model.yaml:1:1: expected keys with values, `key: value`
+    error: model.yaml:1:1: expected keys with values, `key: value`, a blank behind the colon
       - model
+    ");
+    insta::assert_snapshot!(fails("model: here\n  block_size: 3\n"), @r"
+    error: model.yaml:2:13: a colon where none can be: begin all keys at the same column, and put a value with `: ` in quotes
+      block_size: 3
+    ");
+    insta::assert_snapshot!(fails("model: here\n\tblock_size: 3\n"), @r"
+    error: model.yaml:1:8: a tab: indent with blanks
+      model: here
+    ");
+    insta::assert_snapshot!(fails("model: here\nblock_size 3\n"), @r"
+    error: model.yaml:2:1: a line without `: `: expected `key: value`, a blank behind the colon
+      block_size 3
     ");
     insta::assert_snapshot!(fails("model: 'here\n"), @r"
     error: model.yaml:1:8: unclosed quote

@@ -169,6 +169,9 @@ fn attribute(name: &str, attr: &Attr) -> AttributeProto {
         Attr::Float(value) => AttributeProto { f: Some(value.0 as f32), ..new(1) },
         Attr::Int(value) => AttributeProto { i: Some(*value), ..new(2) },
         Attr::Bool(value) => AttributeProto { i: Some(i64::from(*value)), ..new(2) },
+        Attr::Floats(values) => {
+            AttributeProto { floats: values.iter().map(|value| value.0 as f32).collect(), ..new(6) }
+        }
         Attr::Name(value) => AttributeProto { s: Some(value.clone().into_bytes()), ..new(3) },
         Attr::Dims(dims) => match dims.iter().map(|dim| dim.as_const()).collect::<Option<Vec<i64>>>() {
             Some(ints) => AttributeProto { ints, ..new(7) },

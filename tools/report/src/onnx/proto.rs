@@ -106,11 +106,13 @@ pub struct AttributeProto {
     pub i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub strings: Vec<Vec<u8>>,
-    /// `AttributeType`: 1 f, 2 i, 3 s, 7 ints, 8 strings.
+    /// `AttributeType`: 1 f, 2 i, 3 s, 6 floats, 7 ints, 8 strings.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }

@@ -56,6 +56,15 @@ const MAX_VOCAB: u64 = i32::MAX as u64;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = HfConfig::read(&args.config)?;
+    if fs::canonicalize(&args.output)
+        .is_ok_and(|dir| fs::canonicalize(&args.config).is_ok_and(|it| it.starts_with(dir)))
+    {
+        bail!(
+            "{} holds {}, and would be lost; name another directory",
+            args.output.display(),
+            args.config.display()
+        );
+    }
     let vocab_size = config.u64("vocab_size", 1..=MAX_VOCAB)?;
     let tokenizer_size = args.tokenizer_size.unwrap_or(vocab_size);
     if tokenizer_size > vocab_size {
