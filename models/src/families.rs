@@ -70,7 +70,9 @@ fn nearest_family(config: &HfConfig, name: &str) -> (&'static Family, UnreadKeys
     let common = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
     let families = builtin().iter().map(|family| (family, UnreadKeys::new(config, family)));
     let nearest = families.min_by_key(|(family, keys)| {
-        (keys.lacking.len() + keys.unknown.len(), Reverse(common(&family.model_type)))
+        // Of families that know as much of it, the one that knows least besides.
+        let left = keys.lacking.len() + keys.unknown.len();
+        (left, Reverse(common(&family.model_type)), family.keys().count())
     });
     nearest.expect("there are families")
 }

@@ -109,12 +109,16 @@ fn listed(cases: &[Case], run: impl Fn(fn(&Model)) -> Result<Outcome, String> + 
     text
 }
 
-/// What a snapshot shows of a case: all but the list of families, so that a new one does not change what is said of
-/// damage.
+/// What a snapshot shows of a case: all but the list of families and the nearest one, so that a new family does not
+/// change what is said of damage.
 fn entry(name: &str, outcome: &Outcome) -> String {
     let lines = outcome.stderr.lines().map(|line| match line.split_once("; known are ") {
         Some((message, _)) => format!("    {message}; known are …\n"),
-        None => format!("    {line}\n"),
+        None => match line.trim_start().strip_prefix("the nearest is ").and_then(|rest| rest.split_once(','))
+        {
+            Some((family, _)) => format!("    {}\n", line.replace(family, "…")),
+            None => format!("    {line}\n"),
+        },
     });
     format!("{name} → {}\n{}\n", outcome.code, lines.collect::<String>())
 }
