@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mscc_checkpoint::{Checkpoint, CheckpointError};
+use mscc_ir::DType;
 use mscc_ir::module::Module;
 use mscc_ir::plan::{
     Function, Listing, Mesh, Meta, Plan, PlanError, PlanLimits, Program, SamplingDefaults, TextAssets,
     WeightFile, Weights, validate,
 };
 use mscc_ir::{NodeId, SymbolInfo};
+use mscc_models::families;
 use mscc_models::hf::{GenerationConfig, HfConfig, ModelDir, ModelDirError};
+use mscc_models::spec::{Family, FamilyError};
 use mscc_models::{Ignored, TraceError, TraceOptions, Traced};
 use mscc_patterns::Rule;
 
@@ -69,6 +72,9 @@ pub enum CompileError {
     /// The model cannot be traced.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// A family of the user's that cannot be used.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
     /// Rules that cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -119,7 +125,8 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     let config = dir.config()?;
     let checkpoint = if config_only { None } else { Some(checkpoint(&dir, given)?) };
     let target = Target::by_name(resolved.target).expect("`resolve` lets only known targets through");
-    let traced = trace(&config, checkpoint.as_ref(), &resolved)?;
+    let family = family(options)?;
+    let (traced, note) = trace(family.as_ref(), &config, checkpoint.as_ref(), &resolved)?;
     let rules = rules::load(options.rules.as_deref().unwrap_or_default())?;
     let (fused, reports) = optimise(&traced.module, &resolved, &rules, &target)?;
     let mut lowered = lower(&fused, &target)?;
@@ -141,7 +148,7 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
                 max_num_batched_tokens: traced.limits.max_num_batched_tokens,
                 vocab_size: u32::try_from(vocab_size).unwrap_or(0),
             },
-            warnings: traced.warnings.iter().map(ToString::to_string).collect(),
+            warnings: traced.warnings.iter().map(ToString::to_string).chain(note).collect(),
             rewrites: rewrites(&reports),
         },
         symbols: symbols(&fused),
@@ -165,20 +172,39 @@ fn checkpoint(dir: &ModelDir, given: &Path) -> Result<Checkpoint, CompileError> 
     dir.checkpoint()?.ok_or_else(|| CompileError::NoWeights(given.to_owned()))
 }
 
+/// The family that the options name.
+fn family(options: &Options) -> Result<Option<Family>, CompileError> {
+    let Some(path) = &options.family else { return Ok(None) };
+    let text = read_text(path, MAX_BYTES).map_err(|reason| option_file(options, "family", path, reason))?;
+    Ok(Some(Family::parse(&path_text(path), &text)?))
+}
+
+/// Traces the model; also says if that made something else than the built-in family of the same name does.
 fn trace(
+    own: Option<&Family>,
     config: &HfConfig,
     checkpoint: Option<&Checkpoint>,
     resolved: &Resolved,
-) -> Result<Traced, CompileError> {
+) -> Result<(Traced, Option<String>), CompileError> {
     let options = TraceOptions {
         compute_dtype: resolved.compute_dtype,
+        // The CPU's kernels read and write f32 beside any narrower type.
+        residual_dtype: Some(DType::F32),
         max_model_len: resolved.max_model_len,
         max_num_seqs: resolved.max_num_seqs,
         max_num_batched_tokens: resolved.max_num_batched_tokens,
         block_size: resolved.block_size,
         strict: resolved.strict,
     };
-    Ok(mscc_models::trace(config, checkpoint, &options)?)
+    let Some(own) = own else { return Ok((mscc_models::trace(config, checkpoint, &options)?, None)) };
+    let traced = mscc_models::trace_family(own, config, checkpoint, &options)?;
+    let builtin = families::builtin().iter().find(|family| family.model_type == own.model_type);
+    let differs = builtin.is_some_and(|builtin| {
+        let other = mscc_models::trace_family(builtin, config, checkpoint, &options);
+        !other.is_ok_and(|other| other.module == traced.module)
+    });
+    let note = || format!("{}: it describes another model than the built-in family {}", own.file, own.model_type);
+    Ok((traced, differs.then(note)))
 }
 
 fn optimise(
@@ -238,16 +264,18 @@ pub fn rewrites(reports: &[Report]) -> Vec<(String, u32)> {
     counts.into_iter().filter(|(_, count)| *count > 0).map(|(rule, count)| (rule.to_owned(), count)).collect()
 }
 
+fn option_file(options: &Options, key: &'static str, path: &Path, reason: std::io::Error) -> CompileError {
+    CompileError::OptionFile { key, place: options.place(key), path: path.to_owned(), reason }
+}
+
 fn text_assets(dir: &ModelDir, config: &HfConfig, options: &Options) -> Result<TextAssets, CompileError> {
     let generation: GenerationConfig = dir.generation_config(config)?;
     let chat_template = match &options.chat_template {
         None => None,
-        Some(path) => Some(read_text(path, MAX_BYTES).map_err(|reason| CompileError::OptionFile {
-            key: "chat_template",
-            place: options.place("chat_template"),
-            path: path.clone(),
-            reason,
-        })?),
+        Some(path) => Some(
+            read_text(path, MAX_BYTES)
+                .map_err(|reason| option_file(options, "chat_template", path, reason))?,
+        ),
     };
     let tokenizer_dir = match &options.tokenizer {
         Some(dir) if !dir.join(TOKENIZER_FILE).is_file() => {

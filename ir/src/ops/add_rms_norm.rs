@@ -1,5 +1,6 @@
 //! Residual add and normalisation in one pass.
 
+use super::matmul::{dtype_attr, read_dtype};
 use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::{self, Tensor};
@@ -11,7 +12,7 @@ use crate::{DType, Dim, TensorType};
 /// |----------|---------|-----------|------------------------------------|
 /// | `x`, `r` | [.., D] | any float | hidden states and residual         |
 /// | `weight` | \[D\]     | any float |                                    |
-/// | -> `y`   | [.., D] | as `x`    | normalised `h`, f32 if `wide`; statistics in f32 |
+/// | -> `y`   | [.., D] | `dtype`   | normalised `h`, by default as `x`; statistics in f32 |
 /// | -> `h`   | [.., D] | as `x`    | `x + r`, rounded once              |
 ///
 /// Errors: `r` is not of `x`'s type; `weight` is not `[D]`; `eps` negative.
@@ -20,8 +21,8 @@ use crate::{DType, Dim, TensorType};
 pub struct AddRmsNorm {
     /// Added to the mean square.
     pub eps: Float,
-    /// Whether `y` is f32 whatever `x` is, for readers that decide by small differences.
-    pub wide: bool,
+    /// Element type of `y`, if it is not `x`'s.
+    pub dtype: Option<DType>,
 }
 
 impl OpDef for AddRmsNorm {
@@ -30,12 +31,11 @@ impl OpDef for AddRmsNorm {
     const RESULTS: &'static [&'static str] = &["y", "h"];
 
     fn attrs(&self) -> Attrs {
-        let wide = self.wide.then_some(("wide", Attr::Bool(true)));
-        [("eps", Attr::Float(self.eps))].into_iter().chain(wide).collect()
+        [("eps", Attr::Float(self.eps))].into_iter().chain(dtype_attr(self.dtype)).collect()
     }
 
     fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
-        Ok(AddRmsNorm { eps: attrs.float("eps")?, wide: attrs.flag("wide")? })
+        Ok(AddRmsNorm { eps: attrs.float("eps")?, dtype: read_dtype(attrs)? })
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
@@ -47,7 +47,7 @@ impl OpDef for AddRmsNorm {
         if self.eps.0 < 0.0 {
             return Err(operands.attribute("eps", "is negative"));
         }
-        Ok(vec![TensorType::new(if self.wide { DType::F32 } else { x.dtype }, x.shape.clone()), x.clone()])
+        Ok(vec![TensorType::new(self.dtype.unwrap_or(x.dtype), x.shape.clone()), x.clone()])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
@@ -56,14 +56,14 @@ impl OpDef for AddRmsNorm {
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
         let h = reference::binary(&operands[0], &operands[1], &shapes[1], |x, r| x + r);
-        Ok(vec![reference::rms_norm(&h, &operands[2], self.eps.0, self.wide), h])
+        Ok(vec![reference::rms_norm(&h, &operands[2], self.eps.0, self.dtype), h])
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
         let (dtype, x) = (draw.float(), draw.shape(1, 3));
         let weight = TensorType::new(draw.float(), [x[x.len() - 1].clone()]);
         let x = TensorType::new(dtype, x);
-        (AddRmsNorm { eps: Float(1e-5), wide: draw.flip() }, vec![x.clone(), x, weight])
+        (AddRmsNorm { eps: Float(1e-5), dtype: draw.flip().then(|| draw.float()) }, vec![x.clone(), x, weight])
     }
 }
 

@@ -1,9 +1,10 @@
 //! Normalisation by mean and variance.
 
+use super::matmul::{dtype_attr, read_dtype};
 use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::Tensor;
-use crate::{Dim, TensorType};
+use crate::{DType, Dim, TensorType};
 
 /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` over the innermost axis.
 ///
@@ -12,7 +13,7 @@ use crate::{Dim, TensorType};
 /// | `x`       | [.., D] | any float |                      |
 /// | `weight?` | \[D\]     | any float |                      |
 /// | `bias?`   | \[D\]     | any float |                      |
-/// | -> `y`    | [.., D] | as `x`    | statistics in f32    |
+/// | -> `y`    | [.., D] | `dtype`   | by default as `x`; statistics in f32 |
 ///
 /// Errors: `weight` or `bias` is not `[D]`; `eps` negative.
 /// Source: Ba et al., 2016 (arXiv:1607.06450).
@@ -20,6 +21,8 @@ use crate::{Dim, TensorType};
 pub struct LayerNorm {
     /// Added to the variance.
     pub eps: Float,
+    /// Element type of `y`, if it is not `x`'s.
+    pub dtype: Option<DType>,
 }
 
 impl OpDef for LayerNorm {
@@ -28,11 +31,11 @@ impl OpDef for LayerNorm {
         &[Operand::one("x"), Operand::optional("weight"), Operand::optional("bias")];
 
     fn attrs(&self) -> Attrs {
-        vec![("eps", Attr::Float(self.eps))]
+        [("eps", Attr::Float(self.eps))].into_iter().chain(dtype_attr(self.dtype)).collect()
     }
 
     fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
-        Ok(LayerNorm { eps: attrs.float("eps")? })
+        Ok(LayerNorm { eps: attrs.float("eps")?, dtype: read_dtype(attrs)? })
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
@@ -45,7 +48,7 @@ impl OpDef for LayerNorm {
         if self.eps.0 < 0.0 {
             return Err(operands.attribute("eps", "is negative"));
         }
-        Ok(vec![x.clone()])
+        Ok(vec![TensorType::new(self.dtype.unwrap_or(x.dtype), x.shape.clone())])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
@@ -66,7 +69,7 @@ impl OpDef for LayerNorm {
                 (x - mean) * scale * weight + bias
             }));
         }
-        Ok(vec![Tensor::float(x.dtype, &x.shape, data)])
+        Ok(vec![Tensor::float(self.dtype.unwrap_or(x.dtype), &x.shape, data)])
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
@@ -75,7 +78,7 @@ impl OpDef for LayerNorm {
         for _ in 0..draw.below(3) {
             operands.push(TensorType::new(draw.float(), [x.last()]));
         }
-        (LayerNorm { eps: Float(1e-5) }, operands)
+        (LayerNorm { eps: Float(1e-5), dtype: draw.flip().then(|| draw.float()) }, operands)
     }
 }
 

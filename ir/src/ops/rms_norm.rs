@@ -1,5 +1,6 @@
 //! Normalisation by root mean square.
 
+use super::matmul::{dtype_attr, read_dtype};
 use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::{self, Tensor};
@@ -11,7 +12,7 @@ use crate::{DType, Dim, TensorType};
 /// |----------|---------|-----------|----------------------|
 /// | `x`      | [.., D] | any float |                      |
 /// | `weight` | \[D\]     | any float |                      |
-/// | -> `y`   | [.., D] | as `x`    | f32 if `wide`; statistics in f32 |
+/// | -> `y`   | [.., D] | `dtype`   | by default as `x`; statistics in f32 |
 ///
 /// Errors: `weight` is not `[D]`; `eps` negative.
 /// Source: Zhang and Sennrich, 2019 (arXiv:1910.07467).
@@ -19,8 +20,8 @@ use crate::{DType, Dim, TensorType};
 pub struct RmsNorm {
     /// Added to the mean square.
     pub eps: Float,
-    /// Whether `y` is f32 whatever `x` is, for readers that decide by small differences.
-    pub wide: bool,
+    /// Element type of `y`, if it is not `x`'s.
+    pub dtype: Option<DType>,
 }
 
 impl OpDef for RmsNorm {
@@ -28,12 +29,11 @@ impl OpDef for RmsNorm {
     const OPERANDS: &'static [Operand] = &[Operand::one("x"), Operand::one("weight")];
 
     fn attrs(&self) -> Attrs {
-        let wide = self.wide.then_some(("wide", Attr::Bool(true)));
-        [("eps", Attr::Float(self.eps))].into_iter().chain(wide).collect()
+        [("eps", Attr::Float(self.eps))].into_iter().chain(dtype_attr(self.dtype)).collect()
     }
 
     fn from_attrs(attrs: &mut AttrReader<'_>) -> Result<Self, AttrError> {
-        Ok(RmsNorm { eps: attrs.float("eps")?, wide: attrs.flag("wide")? })
+        Ok(RmsNorm { eps: attrs.float("eps")?, dtype: read_dtype(attrs)? })
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
@@ -44,7 +44,7 @@ impl OpDef for RmsNorm {
         if self.eps.0 < 0.0 {
             return Err(operands.attribute("eps", "is negative"));
         }
-        Ok(vec![TensorType::new(if self.wide { DType::F32 } else { x.dtype }, x.shape.clone())])
+        Ok(vec![TensorType::new(self.dtype.unwrap_or(x.dtype), x.shape.clone())])
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
@@ -52,13 +52,13 @@ impl OpDef for RmsNorm {
     }
 
     fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
-        Ok(vec![reference::rms_norm(&operands[0], &operands[1], self.eps.0, self.wide)])
+        Ok(vec![reference::rms_norm(&operands[0], &operands[1], self.eps.0, self.dtype)])
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
         let (dtype, x) = (draw.float(), draw.shape(1, 3));
         let weight = TensorType::new(draw.float(), [x[x.len() - 1].clone()]);
-        (RmsNorm { eps: Float(1e-6), wide: draw.flip() }, vec![TensorType::new(dtype, x), weight])
+        (RmsNorm { eps: Float(1e-6), dtype: draw.flip().then(|| draw.float()) }, vec![TensorType::new(dtype, x), weight])
     }
 }
 

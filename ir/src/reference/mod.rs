@@ -44,8 +44,8 @@ pub fn gelu_tanh(x: f64) -> f64 {
     0.5 * x * (1.0 + inner.tanh())
 }
 
-/// Normalisation by root mean square over the innermost axis; in f32 if `wide`.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64, wide: bool) -> Tensor {
+/// Normalisation by root mean square over the innermost axis; of type `dtype` if it is given.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64, dtype: Option<crate::DType>) -> Tensor {
     let width = x.last().max(1);
     let mut data = Vec::with_capacity(x.numel());
     for row in x.floats().chunks(width) {
@@ -53,5 +53,5 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64, wide: bool) -> Tensor {
         let scale = 1.0 / (mean_square + eps).sqrt();
         data.extend(row.iter().zip(weight.floats()).map(|(x, weight)| x * scale * weight));
     }
-    Tensor::float(if wide { crate::DType::F32 } else { x.dtype }, &x.shape, data)
+    Tensor::float(dtype.unwrap_or(x.dtype), &x.shape, data)
 }

@@ -71,7 +71,7 @@ fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> 
     let attended = attend(scope, &sizes, [q, k, v])?;
     let shape = vec![scope.ty(x).shape[0].clone(), dim(sizes.heads * sizes.head_dim)];
     let flat = scope.op(Reshape { shape }, &[attended], "heads")?;
-    Ok(vec![scope.linear(flat, "o_proj", scope.width(x), scope.flag("o_bias"))?])
+    Ok(vec![scope.linear_out(flat, "o_proj", scope.width(x), scope.flag("o_bias"))?])
 }
 
 struct Sizes {

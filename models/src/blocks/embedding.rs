@@ -8,13 +8,13 @@ use mscc_ir::reference::round_to;
 use super::{Block, Interface, Param, ParamKind};
 use crate::trace::{Scope, TraceError};
 
-/// `y = table[token_ids] * scale`, in the type that the model computes in.
+/// `y = table[token_ids] * scale`, in the type of the hidden states that layers add to.
 ///
 /// | weight   | shape                             |
 /// |----------|-----------------------------------|
 /// | `weight` | [num_embeddings, embedding_dim]   |
 ///
-/// With `round_scale`, the scale is first rounded to that type, as models that keep it in a tensor have it.
+/// With `round_scale`, the scale is first rounded to the type that the model computes in, as models that keep it in a tensor have it.
 pub static BLOCK: Block = Block {
     name: "embedding",
     interface: Interface::Tokens,
@@ -33,13 +33,13 @@ fn trace(scope: &mut Scope<'_, '_>, token_ids: Value) -> Result<Vec<Value>, Trac
     let shape = [scope.size("num_embeddings"), scope.size("embedding_dim")];
     let table = scope.weight("weight", &shape)?;
     let mut rows = scope.op(Gather, &[table, token_ids], "")?;
-    let dtype = scope.compute_dtype();
+    let dtype = scope.result_dtype();
     if scope.ty(rows).dtype != dtype {
         rows = scope.op(Cast { dtype }, &[rows], "cast")?;
     }
     let scale = scope.number("scale");
     if scale != 1.0 {
-        let by = Float(if scope.flag("round_scale") { round_to(scale, dtype) } else { scale });
+        let by = Float(if scope.flag("round_scale") { round_to(scale, scope.compute_dtype()) } else { scale });
         rows = scope.op(Scale { by }, &[rows], "scaled")?;
     }
     Ok(vec![rows])

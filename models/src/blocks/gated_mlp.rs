@@ -46,5 +46,5 @@ fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> 
     };
     let act = activation(scope, gate, "hidden_act")?;
     let product = scope.op(Mul, &[act, up], "product")?;
-    Ok(vec![scope.linear(product, "down_proj", scope.width(x), bias)?])
+    Ok(vec![scope.linear_out(product, "down_proj", scope.width(x), bias)?])
 }

@@ -107,7 +107,7 @@ fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> 
     let attended = scope.op(attention, &[q, q_rope, k, k_ropes, v, query_start, context_len], "attention")?;
     let shape = vec![tokens, dim(heads * v_dim)];
     let flat = scope.op(Reshape { shape }, &[attended], "heads")?;
-    Ok(vec![scope.linear(flat, "o_proj", scope.width(x), bias)?])
+    Ok(vec![scope.linear_out(flat, "o_proj", scope.width(x), bias)?])
 }
 
 /// The innermost axis in two.

@@ -15,7 +15,7 @@ use crate::trace::{Scope, TraceError};
 pub static BLOCK: Block = Block {
     name: "layer_norm",
     interface: Interface::Hidden,
-    reads_wide: false,
+    reads_wide: true,
     params: &[
         Param::required("eps", ParamKind::Number),
         Param::with_default("bias", ParamKind::Flag, "true"),

@@ -1,8 +1,8 @@
 //! A linear map.
 
+use mscc_ir::Value;
 use mscc_ir::attr::Float;
 use mscc_ir::ops::{Scale, SoftCap};
-use mscc_ir::{DType, Value};
 
 use super::{Block, Interface, Param, ParamKind};
 use crate::trace::{Scope, TraceError};
@@ -30,8 +30,7 @@ pub static BLOCK: Block = Block {
 fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> {
     let (width, bias) = (scope.size("out_features"), scope.flag("bias"));
     let (by, cap) = (Float(scope.number("scale")), positive_cap(scope)?);
-    let dtype = scope.is_wide().then_some(DType::F32);
-    let mut y = scope.linear_as(dtype, x, "", width, bias)?;
+    let mut y = scope.linear_out(x, "", width, bias)?;
     if by.0 != 1.0 {
         y = scope.op(Scale { by }, &[y], "scaled")?;
     }

@@ -32,5 +32,5 @@ fn trace(scope: &mut Scope<'_, '_>, x: Value) -> Result<Vec<Value>, TraceError> 
     let bias = scope.flag("bias");
     let up = scope.linear(x, "up_proj", scope.size("intermediate_size"), bias)?;
     let act = activation(scope, up, "hidden_act")?;
-    Ok(vec![scope.linear(act, "down_proj", scope.width(x), bias)?])
+    Ok(vec![scope.linear_out(act, "down_proj", scope.width(x), bias)?])
 }

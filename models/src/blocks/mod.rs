@@ -42,7 +42,8 @@ pub struct Block {
     pub name: &'static str,
     /// What goes in and comes out.
     pub interface: Interface,
-    /// Whether it gains from hidden states in f32 where the model computes in less: of what is normalised for it.
+    /// Whether it reads hidden states in the type in which layers add them up; the others read them in the type that the
+    /// model computes in.
     pub reads_wide: bool,
     /// What a family says about it.
     pub params: &'static [Param],

@@ -17,7 +17,7 @@ use crate::trace::{Scope, TraceError};
 pub static BLOCK: Block = Block {
     name: "rms_norm",
     interface: Interface::Hidden,
-    reads_wide: false,
+    reads_wide: true,
     params: &[
         Param::required("eps", ParamKind::Number),
         Param::with_default("weight_offset", ParamKind::Number, "0"),

@@ -251,12 +251,18 @@ impl Pairs {
         scope: &mut Scope<'_, '_>,
         x: Value,
         (weight, bias): (Value, Option<Value>),
+        dtype: DType,
         name: &str,
     ) -> Result<Value, TraceError> {
-        let product = GroupedMatmul { trans_b: true, dtype: None };
+        let dtype = Some(dtype).filter(|dtype| *dtype != scope.ty(x).dtype);
+        let product = GroupedMatmul { trans_b: true, dtype };
         let product = scope.op(product, &[x, weight, self.sizes], name)?;
         let Some(bias) = bias else { return Ok(product) };
-        let bias = scope.narrowed(bias, &format!("{name}_bias"))?;
+        let dtype = scope.ty(product).dtype;
+        let bias = match scope.ty(bias).dtype == dtype {
+            true => bias,
+            false => scope.op(Cast { dtype }, &[bias], &format!("{name}_bias"))?,
+        };
         let expert = scope.op(Gather, &[self.ids, self.order], &format!("{name}_expert"))?;
         let bias = scope.op(Gather, &[bias, expert], &format!("{name}_bias_rows"))?;
         scope.op(Add, &[product, bias], &format!("{name}_biased"))
@@ -277,8 +283,9 @@ fn experts(scope: &mut Scope<'_, '_>, pairs: &Pairs, sizes: &Sizes) -> Result<Va
             [gate, weight("up_proj", [intermediate, hidden])?, weight("down_proj", [hidden, intermediate])?]
         }
     };
-    let gate = pairs.linear(scope, pairs.x, gate, "gate_proj")?;
-    let up = pairs.linear(scope, pairs.x, up, "up_proj")?;
+    let dtype = scope.compute_dtype();
+    let gate = pairs.linear(scope, pairs.x, gate, dtype, "gate_proj")?;
+    let up = pairs.linear(scope, pairs.x, up, dtype, "up_proj")?;
     let product = match scope.optional_number("swiglu_limit") {
         None => {
             let act = activation(scope, gate, "hidden_act")?;
@@ -294,7 +301,7 @@ fn experts(scope: &mut Scope<'_, '_>, pairs: &Pairs, sizes: &Sizes) -> Result<Va
             scope.op(Mul, &[act, up], "product")?
         }
     };
-    pairs.linear(scope, product, down, "down_proj")
+    pairs.linear(scope, product, down, scope.result_dtype(), "down_proj")
 }
 
 /// The matrices of gate, up and down as `[E, N, K]` and their biases, from tensors that hold all experts as `[E, K, N]`.
@@ -348,7 +355,7 @@ fn shared_experts(scope: &mut Scope<'_, '_>, x: Value, width: u64) -> Result<Val
     let up = scope.linear(x, "shared_experts.up_proj", width, bias)?;
     let act = activation(scope, gate, "hidden_act")?;
     let product = scope.op(Mul, &[act, up], "shared_product")?;
-    let shared = scope.linear(product, "shared_experts.down_proj", scope.width(x), bias)?;
+    let shared = scope.linear_out(product, "shared_experts.down_proj", scope.width(x), bias)?;
     if !scope.flag("shared_gate") {
         return Ok(shared);
     }

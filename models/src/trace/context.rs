@@ -18,6 +18,8 @@ pub(super) struct Context<'a> {
     pub config: &'a HfConfig,
     pub checkpoint: Option<&'a Checkpoint>,
     pub compute_dtype: DType,
+    /// Type of the hidden states that layers add to.
+    pub residual_dtype: DType,
     /// The type of tensors that are not there to tell.
     pub default_dtype: DType,
     pub block_size: u32,
@@ -61,6 +63,7 @@ impl<'a> Context<'a> {
             config,
             checkpoint,
             compute_dtype: options.compute_dtype,
+            residual_dtype: options.residual_dtype.unwrap_or(options.compute_dtype),
             default_dtype,
             block_size: options.block_size,
             max_model_len: 0,

@@ -204,7 +204,7 @@ impl fmt::Display for UnknownFamilyMessage<'_> {
             f.write_str(" (Python code that comes with a model is never run)")?;
         }
         write!(f, "\n  the nearest is {nearest}, ")?;
-        match (differs.lacking.as_slice(), differs.unknown.as_slice()) {
+        let differences = match (differs.lacking.as_slice(), differs.unknown.as_slice()) {
             ([], []) if !has_sizes => f.write_str(
                 "but the config does not give the sizes that a decoder has: `hidden_size` and others",
             ),
@@ -219,7 +219,10 @@ impl fmt::Display for UnknownFamilyMessage<'_> {
             (lacking, unknown) => {
                 write!(f, "which does not know {} and lacks{}", names(unknown), Lines(lacking))
             }
-        }
+        };
+        differences?;
+        f.write_str("\n  a file can describe another family: --family FILE; `mscc models --describe ")?;
+        write!(f, "{nearest}` prints one to begin with")
     }
 }
 

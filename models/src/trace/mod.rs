@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use mscc_checkpoint::Checkpoint;
 use mscc_ir::attr::Float;
 use mscc_ir::graph::Sink;
-use mscc_ir::ops::{Add, Gather, Scale, TypeError};
+use mscc_ir::ops::{Add, Cast, Gather, Op, Scale};
 use mscc_ir::step::{self, Limits};
 use mscc_ir::{DType, Graph, Module, SymbolInfo, Template, TensorType, Value, verify};
 
@@ -36,8 +36,11 @@ const MAX_KINDS: usize = 256;
 /// What a trace depends on beside the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceOptions {
-    /// Type of hidden states and caches: f32, f16 or bf16.
+    /// Type of caches and of what is multiplied by weights: f32, f16 or bf16.
     pub compute_dtype: DType,
+    /// Type of the hidden states that layers add to, `compute_dtype` if not given: f32 keeps what each layer adds, and
+    /// what routers decide by, from being rounded.
+    pub residual_dtype: Option<DType>,
     /// Longest sequence, in tokens; what the model was trained for if not given.
     pub max_model_len: Option<u32>,
     /// Most sequences in a step.
@@ -155,6 +158,7 @@ pub fn trace_family(
 pub fn source_weights(config: &HfConfig) -> Result<SourceWeights, TraceError> {
     let options = TraceOptions {
         compute_dtype: DType::F32,
+        residual_dtype: None,
         max_model_len: None,
         max_num_seqs: 1,
         max_num_batched_tokens: 1,
@@ -223,14 +227,14 @@ impl Tracer<'_> {
         let token_ids = body.input("token_ids");
         let slot = &family.embed_tokens;
         let arguments = context.arguments(slot, None)?;
-        let hidden = one(body.slot(slot, &arguments, token_ids, false)?);
+        let hidden = one(body.slot(slot, &arguments, token_ids, context.residual_dtype)?);
         let ty = body.graph.ty(hidden).clone();
         body.graph.sink(Sink::State("hidden_states".to_owned()), hidden);
         body.graph.sink(Sink::Tap(Template::new(&arguments.of(slot).at)?), hidden);
         let mut tables = Tables::new();
         for slot in &family.rotary_emb {
             let positions = body.input("positions");
-            let both = body.slot(slot, &context.arguments(slot, None)?, positions, false)?;
+            let both = body.slot(slot, &context.arguments(slot, None)?, positions, DType::F32)?;
             let [cos, sin] = both.as_slice() else { unreachable!("a block of positions gives two tables") };
             tables.push((slot.name.clone(), body.graph.ty(*cos).clone()));
             for (table, value) in [("cos", *cos), ("sin", *sin)] {
@@ -319,9 +323,12 @@ impl Tracer<'_> {
         let mut body = Body::new(context, &name, Some(layer), &mut self.module.caches, rotary);
         let input = body.state("hidden_states", hidden.clone());
         let mut steps: Vec<Value> = Vec::new();
-        for step in &layers.steps {
-            let value = flow(&mut body, &step.flow, &arguments, input, &steps, &step.name, false)?;
-            steps.push(value);
+        for (at, step) in layers.steps.iter().enumerate() {
+            let is_output = at + 1 == layers.steps.len();
+            let dtype = if is_output { context.residual_dtype } else { context.compute_dtype };
+            let values = Values { arguments: &arguments, input, steps: &steps, name: &step.name };
+            let value = values.flow(&mut body, &step.flow, dtype)?;
+            steps.push(if is_output { values.typed(&mut body, value, dtype)? } else { value });
         }
         let output = steps.last().copied().unwrap_or(input);
         body.graph.sink(Sink::State("hidden_states".to_owned()), output);
@@ -341,13 +348,13 @@ impl Tracer<'_> {
         let input = body.state("hidden_states", hidden.clone());
         let slot = &family.norm;
         let arguments = context.arguments(slot, None)?;
-        let normed = one(body.slot(slot, &arguments, input, false)?);
+        let normed = one(body.slot(slot, &arguments, input, context.compute_dtype)?);
         body.graph.sink(Sink::Tap(Template::new(&arguments.of(slot).at)?), normed);
         let logit_index = body.input("logit_index");
         let rows = body.graph.op1(Gather, &[normed, logit_index], "logit_rows");
         let rows = rows.expect("hidden states have rows, and the index picks rows");
         let slot = &family.lm_head;
-        let logits = one(body.slot(slot, &context.arguments(slot, None)?, rows, true)?);
+        let logits = one(body.slot(slot, &context.arguments(slot, None)?, rows, DType::F32)?);
         body.graph.sink(Sink::Output("logits".to_owned()), logits);
         let done = body.done();
         self.end(done, layer)?;
@@ -401,44 +408,58 @@ impl Body<'_> {
     }
 }
 
-/// Traces what a step says; a sum takes the name of its step. What the block of a slot makes is f32 if `wide`, where
-/// the block lets one choose.
-fn flow<'b>(
-    body: &mut Body<'b>,
-    what: &Flow,
-    arguments: &OfLayer,
+/// What a step may speak of.
+struct Values<'s> {
+    arguments: &'s OfLayer,
+    /// The layer's input.
     input: Value,
-    steps: &[Value],
-    name: &str,
-    wide: bool,
-) -> Result<Value, TraceError> {
-    let misfit = |body: &Body<'_>, problem: TypeError| TraceError::Step {
-        file: body.context.family.file.clone(),
-        step: name.to_owned(),
-        problem: Box::new(problem),
-    };
-    match what {
-        Flow::HiddenStates => Ok(input),
-        Flow::Step(step) => Ok(steps[*step]),
-        Flow::Slot(slot, operand) => {
-            let (slot, given) = (&body.context.family.layers.slots[*slot], &arguments.slots[*slot]);
-            let reads_wide = given.of(slot).block.reads_wide;
-            let operand = flow(body, operand, arguments, input, steps, name, reads_wide)?;
-            Ok(one(body.slot(slot, given, operand, wide)?))
-        }
-        Flow::Add(left, right) => {
-            let left = flow(body, left, arguments, input, steps, name, false)?;
-            let right = flow(body, right, arguments, input, steps, name, false)?;
-            body.graph.op1(Add, &[left, right], name).map_err(|problem| misfit(body, problem))
-        }
-        Flow::Scale(value, factor) => {
-            let value = flow(body, value, arguments, input, steps, name, false)?;
-            let by = Float(arguments.factors[*factor]);
-            if by.0 == 1.0 {
-                return Ok(value);
+    /// What earlier steps made.
+    steps: &'s [Value],
+    /// The step's name, which its sums and products take.
+    name: &'s str,
+}
+
+impl Values<'_> {
+    /// Traces what a step says; what the block of a slot makes is of type `dtype`, where the block lets one choose.
+    fn flow<'b>(&self, body: &mut Body<'b>, what: &Flow, dtype: DType) -> Result<Value, TraceError> {
+        let residual_dtype = body.context.residual_dtype;
+        match what {
+            Flow::HiddenStates => Ok(self.input),
+            Flow::Step(step) => Ok(self.steps[*step]),
+            Flow::Slot(slot, operand) => {
+                let context: &'b Context<'b> = body.context;
+                let (slot, given) = (&context.family.layers.slots[*slot], &self.arguments.slots[*slot]);
+                let reads_wide = given.of(slot).block.reads_wide;
+                let read = if reads_wide { residual_dtype } else { context.compute_dtype };
+                let operand = self.flow(body, operand, read)?;
+                Ok(one(body.slot(slot, given, operand, dtype)?))
             }
-            body.graph.op1(Scale { by }, &[value], name).map_err(|problem| misfit(body, problem))
+            Flow::Add(left, right) => {
+                let left = self.flow(body, left, residual_dtype)?;
+                let left = self.typed(body, left, residual_dtype)?;
+                let right = self.flow(body, right, residual_dtype)?;
+                let right = self.typed(body, right, residual_dtype)?;
+                self.op(body, Add, &[left, right])
+            }
+            Flow::Scale(value, factor) => {
+                let value = self.flow(body, value, dtype)?;
+                let by = Float(self.arguments.factors[*factor]);
+                if by.0 == 1.0 { Ok(value) } else { self.op(body, Scale { by }, &[value]) }
+            }
         }
+    }
+
+    /// The value in another type, if it is of another.
+    fn typed(&self, body: &mut Body<'_>, value: Value, dtype: DType) -> Result<Value, TraceError> {
+        if body.graph.ty(value).dtype == dtype { Ok(value) } else { self.op(body, Cast { dtype }, &[value]) }
+    }
+
+    fn op(&self, body: &mut Body<'_>, op: impl Into<Op>, operands: &[Value]) -> Result<Value, TraceError> {
+        body.graph.op1(op, operands, self.name).map_err(|problem| TraceError::Step {
+            file: body.context.family.file.clone(),
+            step: self.name.to_owned(),
+            problem: Box::new(problem),
+        })
     }
 }
 
@@ -448,9 +469,11 @@ fn one(results: Vec<Value>) -> Value {
 }
 
 fn check_options(options: &TraceOptions) -> Result<(), TraceError> {
-    if !matches!(options.compute_dtype, DType::F32 | DType::F16 | DType::BF16) {
-        let found = options.compute_dtype.to_string();
-        return Err(TraceError::Option { name: "compute_dtype", expected: "f32, f16 or bf16", found });
+    let residual_dtype = options.residual_dtype.unwrap_or(options.compute_dtype);
+    for (name, dtype) in [("compute_dtype", options.compute_dtype), ("residual_dtype", residual_dtype)] {
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+            return Err(TraceError::Option { name, expected: "f32, f16 or bf16", found: dtype.to_string() });
+        }
     }
     for (name, value) in [
         ("max_model_len", options.max_model_len.unwrap_or(1)),

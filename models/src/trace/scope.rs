@@ -8,6 +8,7 @@ use mscc_ir::{DType, Dim, Graph, Template, TensorType, Value, step};
 
 use super::context::Context;
 use super::error::{Misfit, TraceError};
+use crate::blocks::Interface;
 use crate::spec::{Filling, LAYER_INDEX, ROTARY_EMB, Setting, Slot};
 
 /// A function under construction.
@@ -76,7 +77,7 @@ pub struct Scope<'a, 'b> {
     body: &'a mut Body<'b>,
     slot: &'b Filling,
     arguments: &'a Arguments,
-    wide: bool,
+    result_dtype: DType,
 }
 
 impl<'b> Body<'b> {
@@ -101,16 +102,22 @@ impl<'b> Body<'b> {
         }
     }
 
-    /// Traces the block of a slot; its result is f32 if `wide`, where the block lets one choose.
+    /// Traces the block of a slot, with hidden states in the type that it reads; its result is of type `result_dtype`,
+    /// where the block lets one choose.
     pub fn slot(
         &mut self,
         slot: &'b Slot,
         arguments: &Arguments,
         operand: Value,
-        wide: bool,
+        result_dtype: DType,
     ) -> Result<Vec<Value>, TraceError> {
         let slot = arguments.of(slot);
-        (slot.block.trace)(&mut Scope { body: self, slot, arguments, wide }, operand)
+        let mut scope = Scope { body: self, slot, arguments, result_dtype };
+        let operand = match slot.block.interface == Interface::Hidden && !slot.block.reads_wide {
+            true => scope.narrowed(operand, "narrowed")?,
+            false => operand,
+        };
+        (slot.block.trace)(&mut scope, operand)
     }
 
     /// An input of the step.
@@ -221,6 +228,11 @@ impl Scope<'_, '_> {
     /// Longest sequence, in tokens.
     pub fn max_model_len(&self) -> u32 {
         self.body.context.max_model_len
+    }
+
+    /// The type of the hidden states that layers add to.
+    pub fn residual_dtype(&self) -> DType {
+        self.body.context.residual_dtype
     }
 
     /// The type that the model computes in.
@@ -367,13 +379,17 @@ impl Scope<'_, '_> {
 
     /// Adds `x · weightᵀ + bias` of a module inside the slot.
     pub fn linear(&mut self, x: Value, module: &str, width: u64, bias: bool) -> Result<Value, TraceError> {
-        self.linear_as(None, x, module, width, bias)
+        self.linear_as(self.ty(x).dtype, x, module, width, bias)
     }
 
-    /// As [`Scope::linear`], with a result of another type.
-    pub fn linear_as(
+    /// As [`Scope::linear`], for what is the slot's result.
+    pub fn linear_out(&mut self, x: Value, module: &str, width: u64, bias: bool) -> Result<Value, TraceError> {
+        self.linear_as(self.result_dtype, x, module, width, bias)
+    }
+
+    fn linear_as(
         &mut self,
-        dtype: Option<DType>,
+        dtype: DType,
         x: Value,
         module: &str,
         width: u64,
@@ -383,7 +399,7 @@ impl Scope<'_, '_> {
         if bias {
             operands.push(self.weight(&join(module, "bias"), &[width])?);
         }
-        let dtype = dtype.filter(|dtype| *dtype != self.ty(x).dtype);
+        let dtype = Some(dtype).filter(|dtype| *dtype != self.ty(x).dtype);
         self.op(Linear { dtype }, &operands, module)
     }
 
@@ -397,14 +413,19 @@ impl Scope<'_, '_> {
             }
             weight = self.op(Shift { by: Float(offset) }, &[weight], &join(module, "shifted"))?;
         }
-        // The norm that a slot is filled with, not one inside a block.
-        let wide = module.is_empty() && self.is_wide() && self.ty(x).dtype != DType::F32;
-        self.op(RmsNorm { eps: Float(eps), wide }, &[x, weight], module)
+        let dtype = self.norm_dtype(x, module);
+        self.op(RmsNorm { eps: Float(eps), dtype }, &[x, weight], module)
     }
 
-    /// Whether whoever reads the result wants it in f32, where the block lets one choose.
-    pub fn is_wide(&self) -> bool {
-        self.wide
+    /// The type of a norm's result, if it is not its operand's: that of the slot's result if it is the slot's norm, not
+    /// one inside a block.
+    fn norm_dtype(&self, x: Value, module: &str) -> Option<DType> {
+        Some(self.result_dtype).filter(|dtype| module.is_empty() && *dtype != self.ty(x).dtype)
+    }
+
+    /// The type that whoever reads the slot's result wants it in, where the block lets one choose.
+    pub fn result_dtype(&self) -> DType {
+        self.result_dtype
     }
 
     /// The value in the type that the model computes in.
@@ -419,7 +440,8 @@ impl Scope<'_, '_> {
         if bias {
             operands.push(self.weight(&join(module, "bias"), &[self.width(x)])?);
         }
-        self.op(LayerNorm { eps: Float(eps) }, &operands, module)
+        let dtype = self.norm_dtype(x, module);
+        self.op(LayerNorm { eps: Float(eps), dtype }, &operands, module)
     }
 
     /// The path of something inside the slot, for names of values.

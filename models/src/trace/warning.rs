@@ -54,11 +54,8 @@ pub enum Warning {
         /// What the config says.
         trained: u32,
     },
-    /// The config's `model_type` is unknown, but its classes are a family's.
-    #[error(
-        "{}: `model_type` = {found:?} is unknown; it is read as {family:?}, to which its `architectures` belong",
-        config.display()
-    )]
+    /// The config's `model_type` is another than that of the family, which its classes or the user name.
+    #[error("{}: `model_type` = {found:?} is read as {family:?}", config.display())]
     OtherModelType {
         /// The config.
         config: PathBuf,

@@ -14,6 +14,7 @@ pub fn data(path: &str) -> PathBuf {
 pub fn options(compute_dtype: DType) -> TraceOptions {
     TraceOptions {
         compute_dtype,
+        residual_dtype: None,
         max_model_len: None,
         max_num_seqs: 4,
         max_num_batched_tokens: 64,

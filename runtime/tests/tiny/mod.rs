@@ -194,7 +194,7 @@ fn functions() -> (Vec<Function>, Dim) {
         listing: None,
     };
     let cache_ref = |tensor: &str| CacheRef { group: "kv".into(), tensor: tensor.into() };
-    let norm = ops::RmsNorm { eps: Float(EPS), wide: false };
+    let norm = ops::RmsNorm { eps: Float(EPS), dtype: None };
     let layer = Function {
         name: "layer".into(),
         launches: vec![
@@ -366,7 +366,7 @@ impl Reference {
         let flat = ops::Reshape { shape: dims(&["T", "8"]) };
         for layer in 0..LAYERS {
             let w = |name: &str| weights[&format!("layers.{layer}.{name}")];
-            let normed = graph.op1(ops::RmsNorm { eps: Float(EPS), wide: false }, &[x, w("norm")], "normed").unwrap();
+            let normed = graph.op1(ops::RmsNorm { eps: Float(EPS), dtype: None }, &[x, w("norm")], "normed").unwrap();
             let mut project = |name: &str| {
                 let y = graph.op1(matmul(true), &[normed, w(name)], &format!("p{name}")).unwrap();
                 graph.op1(heads.clone(), &[y], &format!("p{name}")).unwrap()

@@ -37,6 +37,7 @@ pub fn hf_config(input: &[u8]) -> &'static str {
     let Ok(_) = families::find(&config) else { return "no family" };
     let options = TraceOptions {
         compute_dtype: DType::BF16,
+        residual_dtype: None,
         max_model_len: None,
         max_num_seqs: 4,
         max_num_batched_tokens: 32,

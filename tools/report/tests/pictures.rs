@@ -31,12 +31,12 @@ fn plan(name: &str) -> Plan {
     let mut source = Graph::new(name);
     let [x, r, w] = leaves(&mut source);
     let h = source.op1(Add, &[x, r], name).unwrap();
-    let y = source.op1(RmsNorm { eps: EPS, wide: false }, &[h, w], name).unwrap();
+    let y = source.op1(RmsNorm { eps: EPS, dtype: None }, &[h, w], name).unwrap();
     source.sink(Sink::State("x".into()), h);
     source.sink(Sink::Output(name.into()), y);
     let mut fused = Graph::new(name);
     let [x, r, w] = leaves(&mut fused);
-    let results = fused.op(AddRmsNorm { eps: EPS, wide: false }, &[x, r, w], &["y", name]).unwrap();
+    let results = fused.op(AddRmsNorm { eps: EPS, dtype: None }, &[x, r, w], &["y", name]).unwrap();
     fused.sink(Sink::State("x".into()), results[1]);
     fused.sink(Sink::State(name.into()), results[1]);
     fused.sink(Sink::Output(name.into()), results[0]);
@@ -52,7 +52,7 @@ fn plan(name: &str) -> Plan {
     let (w, y) = (operand(Place::Weight(0), Dim::ZERO, &row), operand(Place::Output(0), Dim::ZERO, &ty));
     let launch = Launch {
         kernel: "add_rms_norm".into(),
-        op: AddRmsNorm { eps: EPS, wide: false }.into(),
+        op: AddRmsNorm { eps: EPS, dtype: None }.into(),
         operands: vec![x.clone(), r, w],
         results: vec![y.clone(), x],
         name: "y".into(),

@@ -60,6 +60,7 @@ fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 /// What a trace needs beside the model.
 const OPTIONS: TraceOptions = TraceOptions {
     compute_dtype: mscc_ir::DType::F32,
+    residual_dtype: None,
     max_model_len: None,
     max_num_seqs: 4,
     max_num_batched_tokens: 64,

@@ -38,10 +38,10 @@ fn rms_norm() {
         0.04684640131568887,
         3.9975595789387834,
     ];
-    check(RmsNorm { eps: Float(1e-5), wide: false }, &[x.clone(), weight.clone()], &[2, 4], &expected, EXACT);
+    check(RmsNorm { eps: Float(1e-5), dtype: None }, &[x.clone(), weight.clone()], &[2, 4], &expected, EXACT);
     let half = floats(&[2, 4], &x.floats().iter().map(|x| x / 2.0).collect::<Vec<_>>());
     check(
-        AddRmsNorm { eps: Float(1e-5), wide: false },
+        AddRmsNorm { eps: Float(1e-5), dtype: None },
         &[half.clone(), half, weight],
         &[2, 4],
         &expected,
@@ -272,7 +272,7 @@ fn over_rows() {
         -0.6252347286944232,
         1.7307222200092005,
     ];
-    let layer_norm = LayerNorm { eps: Float(1e-5) };
+    let layer_norm = LayerNorm { eps: Float(1e-5), dtype: None };
     check(layer_norm.clone(), std::slice::from_ref(&x), &[2, 4], &plain, EXACT);
     let affine = [
         0.35527919499431854,

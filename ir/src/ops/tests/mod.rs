@@ -204,7 +204,7 @@ fn attributes_that_no_text_can_say_are_refused() {
     refuses(Cast { dtype: DType::I8 }.into(), std::slice::from_ref(&x));
     refuses(Matmul { trans_b: false, dtype: Some(DType::Bool) }.into(), &[x.clone(), matrix.clone()]);
     refuses(Linear { dtype: Some(DType::I32) }.into(), &[x.clone(), matrix]);
-    refuses(RmsNorm { eps: Float(-1.0), wide: false }.into(), &[x.clone(), x.clone()]);
+    refuses(RmsNorm { eps: Float(-1.0), dtype: None }.into(), &[x.clone(), x.clone()]);
     let freqs = |dim, theta| RopeFreqs { dim, theta: Float(theta), scaling: RopeScaling::None };
     refuses(freqs(3, 1e4).into(), &[]);
     refuses(freqs(1 << 17, 1e4).into(), &[]);

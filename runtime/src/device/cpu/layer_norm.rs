@@ -18,7 +18,7 @@ use super::view::View;
 /// | `x`      | [.., D]         | f32, bf16, f16; D contiguous     |
 /// | `weight` | `[D]`, optional   | f32, bf16, f16; contiguous       |
 /// | `bias`   | `[D]`, optional   | f32, bf16, f16; contiguous       |
-/// | -> `y`   | [.., D]         | as `x`; D contiguous; may be `x` |
+/// | -> `y`   | [.., D]         | f32, bf16, f16; D contiguous; may be `x` if as `x` |
 pub struct LayerNorm<'a> {
     /// Operand.
     pub x: &'a View,
@@ -38,7 +38,7 @@ impl Kernel for LayerNorm<'_> {
         let LayerNorm { x, weight, bias, y, .. } = *self;
         let views = [Some(x), weight, bias, Some(y)].into_iter().flatten();
         let floats = views.clone().all(|view| is_compute_float(view.dtype()));
-        check.dtypes(x.dtype() == y.dtype() && floats, &views.collect::<Vec<_>>())?;
+        check.dtypes(floats, &views.collect::<Vec<_>>())?;
         check.shape("x", x, x.rank() >= 1, "[.., D]")?;
         check.dims("y", y, x.dims(), "those of x")?;
         check.inner("x", x)?;
@@ -58,14 +58,16 @@ impl Kernel for LayerNorm<'_> {
 
     unsafe fn run(&self, isa: Isa, split: Split, task: usize, _: &mut Scratch) -> TaskResult {
         let rows = split.range(task, self.x.outer(1).count());
-        with_float!(self.x.dtype(), X => isa.dispatch(Rows::<X>(self, rows, PhantomData)));
+        with_float!(self.x.dtype(), X => with_float!(self.y.dtype(), Y => {
+            isa.dispatch(Rows::<X, Y>(self, rows, PhantomData));
+        }));
         Ok(())
     }
 }
 
-struct Rows<'a, X>(&'a LayerNorm<'a>, Range<usize>, PhantomData<X>);
+struct Rows<'a, X, Y>(&'a LayerNorm<'a>, Range<usize>, PhantomData<(X, Y)>);
 
-impl<X: Element> Body for Rows<'_, X> {
+impl<X: Element, Y: Element> Body for Rows<'_, X, Y> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -73,15 +75,20 @@ impl<X: Element> Body for Rows<'_, X> {
         let (x_rows, y_rows) = (op.x.outer(1), op.y.outer(1));
         for row in rows {
             let x = op.x.as_ptr::<X>().wrapping_add(x_rows.offset(row));
-            let y = op.y.as_ptr::<X>().wrapping_add(y_rows.offset(row));
+            let y = op.y.as_ptr::<Y>().wrapping_add(y_rows.offset(row));
             // SAFETY: the rows lie within checked views.
-            unsafe { normalise_row::<S, X>(s, op, x, y) };
+            unsafe { normalise_row(s, op, x, y) };
         }
     }
 }
 
 #[inline(always)]
-unsafe fn normalise_row<S: Simd, X: Element>(s: S, op: &LayerNorm<'_>, x: *const X, y: *mut X) {
+unsafe fn normalise_row<S: Simd, X: Element, Y: Element>(
+    s: S,
+    op: &LayerNorm<'_>,
+    x: *const X,
+    y: *mut Y,
+) {
     let len = op.x.last_dim();
     let mut sum = s.splat(0.0);
     let mut i = 0;
@@ -116,7 +123,7 @@ unsafe fn normalise_row<S: Simd, X: Element>(s: S, op: &LayerNorm<'_>, x: *const
         if let Some(bias) = op.bias {
             v = s.add(v, load(s, bias, i, n));
         }
-        X::store_n(s, y.wrapping_add(i), v, n);
+        Y::store_n(s, y.wrapping_add(i), v, n);
         i += n;
     }
 }

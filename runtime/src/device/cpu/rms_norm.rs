@@ -3,8 +3,6 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use mscc_ir::DType;
-
 use super::element::{Element, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
@@ -19,7 +17,7 @@ use super::view::View;
 /// |----------|---------|-----------------------------------------|
 /// | `x`      | [.., D] | f32, bf16, f16; D contiguous            |
 /// | `weight` | `[D]`     | f32, bf16, f16; contiguous              |
-/// | -> `y`   | [.., D] | as `x` or f32; D contiguous; may be `x` if as `x` |
+/// | -> `y`   | [.., D] | f32, bf16, f16; D contiguous; may be `x` if as `x` |
 pub struct RmsNorm<'a> {
     /// Operand.
     pub x: &'a View,
@@ -37,7 +35,7 @@ pub struct RmsNorm<'a> {
 /// |----------|---------|-----------------------------------------|
 /// | `x`, `r` | [.., D] | f32, bf16, f16, equal; D contiguous     |
 /// | `weight` | `[D]`     | f32, bf16, f16; contiguous              |
-/// | -> `y`   | [.., D] | as `x` or f32; D contiguous; may be `x` or `r` if as `x` |
+/// | -> `y`   | [.., D] | f32, bf16, f16; D contiguous; may be `x` or `r` if as `x` |
 /// | -> `h`   | [.., D] | as `x`; D contiguous; may be `x` or `r` |
 pub struct AddRmsNorm<'a> {
     /// Hidden states.
@@ -54,18 +52,10 @@ pub struct AddRmsNorm<'a> {
     pub h: &'a View,
 }
 
-/// Runs `$body` with the types of elements; `y` is as `x` or f32.
+/// Runs `$body` with the types of elements.
 macro_rules! with_types {
     ($x:expr, $weight:expr, $y:expr, $X:ident, $W:ident, $Y:ident => $body:expr) => {
-        with_float!($x.dtype(), $X => with_float!($weight.dtype(), $W => {
-            if $y.dtype() == $x.dtype() {
-                type $Y = $X;
-                $body
-            } else {
-                type $Y = f32;
-                $body
-            }
-        }))
+        with_float!($x.dtype(), $X => with_float!($weight.dtype(), $W => with_float!($y.dtype(), $Y => $body)))
     };
 }
 
@@ -107,7 +97,7 @@ impl Kernel for AddRmsNorm<'_> {
     }
 }
 
-/// Checks a norm over the last dimension: `others` have the type of `x`, `y` may also be f32, `weight` is [D].
+/// Checks a norm over the last dimension: `others` have the type of `x`, `weight` is [D].
 pub(crate) fn check_norm(
     kernel: &'static str,
     x: &View,
@@ -118,9 +108,9 @@ pub(crate) fn check_norm(
     let check = Check(kernel);
     let mut views = vec![x, weight, y];
     views.extend(others.iter().map(|(_, view)| *view));
-    let same = others.iter().all(|(_, view)| view.dtype() == x.dtype())
-        && (y.dtype() == x.dtype() || y.dtype() == DType::F32);
-    check.dtypes(same && is_compute_float(x.dtype()) && is_compute_float(weight.dtype()), &views)?;
+    let same = others.iter().all(|(_, view)| view.dtype() == x.dtype());
+    let floats = [x, weight, y].iter().all(|view| is_compute_float(view.dtype()));
+    check.dtypes(same && floats, &views)?;
     check.shape("x", x, x.rank() >= 1, "[.., D]")?;
     check.dims("weight", weight, &x.dims()[x.rank() - 1..], "[D]")?;
     check.inner("x", x)?;

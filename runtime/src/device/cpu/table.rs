@@ -210,7 +210,7 @@ mod tests {
             Err(KernelError::Dtypes { kernel: "unary", dtypes: vec![DType::U8, DType::F32] })
         );
         let operands = [x.clone(), x.clone()];
-        let norm = RmsNorm { eps: Float(1e-6), wide: false };
+        let norm = RmsNorm { eps: Float(1e-6), dtype: None };
         assert!(matches!(check(norm.into(), &operands, one), Err(KernelError::Shape { .. })));
         assert!(matches!(
             check(Concat { axis: 7 }.into(), &operands, one),
