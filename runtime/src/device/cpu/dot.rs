@@ -138,11 +138,15 @@ impl Product for Bf16Pairs {
 
 /// Columns of a full tile: rows of `w` it takes.
 pub(crate) const TILE_COLUMNS: usize = 4;
+/// Columns of a tall tile, which takes more rows of `x`, so that `w` is read once.
+const TALL_COLUMNS: usize = 2;
+/// Rows of `x` from which on a tall tile is better.
+const TALL_FROM: usize = 5;
 
 /// Where a tile's sums stand between two pieces of K.
 #[derive(Clone, Copy)]
 struct Piece<F> {
-    /// `M * TILE_COLUMNS` vectors.
+    /// `M * N` vectors.
     sums: *mut F,
     /// Whether the sums begin at zero and not as they stand.
     first: bool,
@@ -150,28 +154,29 @@ struct Piece<F> {
     last: bool,
 }
 
-/// Dot products of `M` rows of `x` with four rows of `w`, over one piece of K; of meaning after the last.
+/// Dot products of `M` rows of `x` with `N` rows of `w`, two or four, over one piece of K; of meaning after the last.
 ///
-/// With `PREFETCH`, fetches what lies `ahead` elements after each row of `w`: for products that read `w` once.
+/// With `PREFETCH`, fetches what lies `ahead` elements, or wrapped as many before, after each row of `w`: for
+/// products that read `w` once.
 ///
 /// # Safety
 /// `x` has `M` rows of `k` elements, `x_stride` apart, and each of `w` is one. Unless the piece is first and last, its
 /// sums are there; unless it is last, `k` is a multiple of `P::STEP`.
 #[inline(always)]
-unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
+unsafe fn tile<P: Product, const M: usize, const N: usize, const PREFETCH: bool>(
     p: P,
     (x, x_stride): (*const P::X, usize),
-    w: [*const P::W; TILE_COLUMNS],
+    w: [*const P::W; N],
     k: usize,
     piece: Piece<<P::S as Simd>::F>,
     ahead: usize,
-) -> [[f32; TILE_COLUMNS]; M] {
+) -> [[f32; N]; M] {
     let s = p.simd();
-    let mut sums = [[s.splat(0.0); TILE_COLUMNS]; M];
+    let mut sums = [[s.splat(0.0); N]; M];
     if !piece.first {
         for (m, row) in sums.iter_mut().enumerate() {
             for (n, sum) in row.iter_mut().enumerate() {
-                *sum = *piece.sums.wrapping_add(m * TILE_COLUMNS + n);
+                *sum = *piece.sums.wrapping_add(m * N + n);
             }
         }
     }
@@ -182,15 +187,13 @@ unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
                 prefetch(row.wrapping_add(ahead + i));
             }
         }
-        let wv = [
-            p.w(w[0].wrapping_add(i)),
-            p.w(w[1].wrapping_add(i)),
-            p.w(w[2].wrapping_add(i)),
-            p.w(w[3].wrapping_add(i)),
-        ];
+        let mut wv = [p.w(w[0].wrapping_add(i)); N];
+        for n in 1..N {
+            wv[n] = p.w(w[n].wrapping_add(i));
+        }
         for (m, row) in sums.iter_mut().enumerate() {
             let xv = p.x(x.wrapping_add(m * x_stride + i));
-            for n in 0..TILE_COLUMNS {
+            for n in 0..N {
                 row[n] = p.step(xv, wv[n], row[n]);
             }
         }
@@ -198,28 +201,33 @@ unsafe fn tile<P: Product, const M: usize, const PREFETCH: bool>(
     }
     if i < k {
         let n = k - i;
-        let wv = [
-            p.w_n(w[0].wrapping_add(i), n),
-            p.w_n(w[1].wrapping_add(i), n),
-            p.w_n(w[2].wrapping_add(i), n),
-            p.w_n(w[3].wrapping_add(i), n),
-        ];
+        let mut wv = [p.w_n(w[0].wrapping_add(i), n); N];
+        for j in 1..N {
+            wv[j] = p.w_n(w[j].wrapping_add(i), n);
+        }
         for (m, row) in sums.iter_mut().enumerate() {
             let xv = p.x_n(x.wrapping_add(m * x_stride + i), n);
-            for n in 0..TILE_COLUMNS {
+            for n in 0..N {
                 row[n] = p.step(xv, wv[n], row[n]);
             }
         }
     }
-    let mut out = [[0.0; TILE_COLUMNS]; M];
+    let mut out = [[0.0; N]; M];
     if piece.last {
-        for (out, sums) in out.iter_mut().zip(sums) {
-            *out = s.sum4(sums);
+        // Four at a time: a row, or two rows of two, the last one twice where they are odd.
+        let step = TILE_COLUMNS / N;
+        for i in 0..M.div_ceil(step) {
+            let (a, b) = (i * step, (i * step + step - 1).min(M - 1));
+            let four = s.sum4([sums[a][0], sums[a][1], sums[b][N - 2], sums[b][N - 1]]);
+            for n in 0..N {
+                out[a][n] = four[n];
+                out[b][n] = four[TILE_COLUMNS - N + n];
+            }
         }
     } else {
         for (m, row) in sums.into_iter().enumerate() {
             for (n, sum) in row.into_iter().enumerate() {
-                *piece.sums.wrapping_add(m * TILE_COLUMNS + n) = sum;
+                *piece.sums.wrapping_add(m * N + n) = sum;
             }
         }
     }
@@ -263,17 +271,24 @@ unsafe fn column<P: Product, const M: usize>(
 
 /// Bytes of `x` that stay in a first-level cache while rows of `w` pass by.
 pub(crate) const X_BYTES: usize = 24 << 10;
+/// As [`X_BYTES`], for tall tiles, which have fewer rows of `w` pass by.
+const TALL_X_BYTES: usize = 32 << 10;
+
+/// Most rows of `x` that [`block`] takes, if it is to take so many.
+pub(crate) fn block_rows<P: Product>(rows: usize) -> usize {
+    if rows <= P::S::TALL_ROWS { P::S::TALL_ROWS } else { P::S::TILE_ROWS }
+}
 
 /// Bytes of memory that [`block`] needs for `n` rows of `w`.
 pub(crate) fn block_bytes<P: Product>(n: usize) -> usize {
-    n.div_ceil(TILE_COLUMNS) * P::S::TILE_ROWS * TILE_COLUMNS * size_of::<<P::S as Simd>::F>()
+    n * P::S::TILE_ROWS.max(P::S::TALL_ROWS) * size_of::<<P::S as Simd>::F>()
 }
 
-/// All dot products of `m <= TILE_ROWS` rows of `x` with `n` rows of `w`, to rows of `out`.
+/// All dot products of `m` rows of `x`, at most [`block_rows`], with `n` rows of `w`, to rows of `out`.
 ///
 /// `cold` says that `w` is not in a cache yet, so that fetching ahead pays for high tiles too; `ahead` is by how many
-/// rows of `w`. Where the rows of `x` are long, K is taken piece by piece, and sums wait in `spare` meanwhile: that
-/// moves them, no more.
+/// rows of `w`, if what comes next are not simply the next ones. Where the rows of `x` are long, K is taken piece by
+/// piece, and sums wait in `spare` meanwhile: that moves them, no more.
 ///
 /// # Safety
 /// `x` has `m` rows and `w` has `n` rows of `k` elements, `out` has `m` rows of `n`, at their strides. `spare` has
@@ -286,27 +301,38 @@ pub(crate) unsafe fn block<P: Product>(
     k: usize,
     out: (*mut f32, usize),
     spare: *mut u8,
-    (cold, ahead): (bool, usize),
+    (cold, ahead): (bool, Option<usize>),
 ) {
-    debug_assert!(m <= P::S::TILE_ROWS);
+    debug_assert!(m <= block_rows::<P>(m));
     let (x, w, spare) = ((x, x_stride), (w, w_stride), spare.cast());
-    // Only the arms up to the instruction set's TILE_ROWS survive compilation.
+    // Only the arms that the instruction set has registers for survive compilation.
     match m {
-        1 => rows::<P, 1, true>(p, x, w, n, k, out, spare, ahead),
-        2 if P::S::TILE_ROWS >= 2 => rows::<P, 2, true>(p, x, w, n, k, out, spare, ahead),
-        3 if P::S::TILE_ROWS >= 3 => rows::<P, 3, true>(p, x, w, n, k, out, spare, ahead),
-        4 if P::S::TILE_ROWS >= 4 => rows::<P, 4, true>(p, x, w, n, k, out, spare, ahead),
-        5 if P::S::TILE_ROWS >= 5 && cold => rows::<P, 5, true>(p, x, w, n, k, out, spare, ahead),
-        6 if P::S::TILE_ROWS >= 6 && cold => rows::<P, 6, true>(p, x, w, n, k, out, spare, ahead),
-        5 if P::S::TILE_ROWS >= 5 => rows::<P, 5, false>(p, x, w, n, k, out, spare, ahead),
-        6 if P::S::TILE_ROWS >= 6 => rows::<P, 6, false>(p, x, w, n, k, out, spare, ahead),
+        TALL_FROM.. if m <= P::S::TALL_ROWS && cold && ahead.is_none() => match m {
+            5 => rows::<P, 5, TALL_COLUMNS, true>(p, x, w, n, k, out, spare, ahead),
+            6 => rows::<P, 6, TALL_COLUMNS, true>(p, x, w, n, k, out, spare, ahead),
+            7 => rows::<P, 7, TALL_COLUMNS, true>(p, x, w, n, k, out, spare, ahead),
+            8 => rows::<P, 8, TALL_COLUMNS, true>(p, x, w, n, k, out, spare, ahead),
+            _ => debug_assert!(false, "no tile has {m} rows"),
+        },
+        1 => rows::<P, 1, TILE_COLUMNS, true>(p, x, w, n, k, out, spare, ahead),
+        2 if P::S::TILE_ROWS >= 2 => rows::<P, 2, TILE_COLUMNS, true>(p, x, w, n, k, out, spare, ahead),
+        3 if P::S::TILE_ROWS >= 3 => rows::<P, 3, TILE_COLUMNS, true>(p, x, w, n, k, out, spare, ahead),
+        4 if P::S::TILE_ROWS >= 4 => rows::<P, 4, TILE_COLUMNS, true>(p, x, w, n, k, out, spare, ahead),
+        5 if P::S::TILE_ROWS >= 5 && cold => {
+            rows::<P, 5, TILE_COLUMNS, true>(p, x, w, n, k, out, spare, ahead)
+        }
+        6 if P::S::TILE_ROWS >= 6 && cold => {
+            rows::<P, 6, TILE_COLUMNS, true>(p, x, w, n, k, out, spare, ahead)
+        }
+        5 if P::S::TILE_ROWS >= 5 => rows::<P, 5, TILE_COLUMNS, false>(p, x, w, n, k, out, spare, ahead),
+        6 if P::S::TILE_ROWS >= 6 => rows::<P, 6, TILE_COLUMNS, false>(p, x, w, n, k, out, spare, ahead),
         _ => debug_assert_eq!(m, 0),
     }
 }
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "those of `block`")]
-unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
+unsafe fn rows<P: Product, const M: usize, const N: usize, const PREFETCH: bool>(
     p: P,
     (x, x_stride): (*const P::X, usize),
     (w, w_stride): (*const P::W, usize),
@@ -314,10 +340,13 @@ unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
     k: usize,
     (out, out_stride): (*mut f32, usize),
     spare: *mut <P::S as Simd>::F,
-    ahead: usize,
+    ahead: Option<usize>,
 ) {
-    let step = (X_BYTES / M / size_of::<P::X>()).next_multiple_of(P::STEP);
-    let whole = n / TILE_COLUMNS * TILE_COLUMNS;
+    let bytes = if N == TILE_COLUMNS { X_BYTES } else { TALL_X_BYTES };
+    let most = (bytes / M / size_of::<P::X>()).next_multiple_of(P::STEP);
+    // Pieces of equal length: each costs the same to begin and to end.
+    let step = k.div_ceil(k.div_ceil(most).max(1)).next_multiple_of(P::STEP);
+    let whole = n / N * N;
     let mut done = 0;
     loop {
         let len = step.min(k - done);
@@ -325,16 +354,26 @@ unsafe fn rows<P: Product, const M: usize, const PREFETCH: bool>(
         let x = (x.wrapping_add(done), x_stride);
         let mut j = 0;
         while j < whole {
+            // What comes after this tile: columns of this piece, then the next piece of the first columns, and after
+            // the last piece the first one of other columns.
+            let ahead = match ahead {
+                Some(columns) => columns * w_stride,
+                None if j + N < whole => N * w_stride,
+                None if last => (N * w_stride).wrapping_sub(done),
+                None => len.wrapping_sub(j * w_stride),
+            };
             let piece = Piece { sums: spare.wrapping_add(j * M), first, last };
-            let w = w.wrapping_add(j * w_stride + done);
-            let w = [w, w.wrapping_add(w_stride), w.wrapping_add(2 * w_stride), w.wrapping_add(3 * w_stride)];
-            let values = tile::<P, M, PREFETCH>(p, x, w, len, piece, ahead * w_stride);
+            let mut rows = [w.wrapping_add(j * w_stride + done); N];
+            for n in 1..N {
+                rows[n] = rows[0].wrapping_add(n * w_stride);
+            }
+            let values = tile::<P, M, N, PREFETCH>(p, x, rows, len, piece, ahead);
             if last {
                 for (m, values) in values.into_iter().enumerate() {
-                    out.wrapping_add(m * out_stride + j).cast::<[f32; TILE_COLUMNS]>().write(values);
+                    out.wrapping_add(m * out_stride + j).cast::<[f32; N]>().write(values);
                 }
             }
-            j += TILE_COLUMNS;
+            j += N;
         }
         done += len;
         if last {
@@ -384,7 +423,7 @@ unsafe fn scattered_rows<P: Product, const M: usize>(
 ) {
     if let Ok(w) = <[*const P::W; TILE_COLUMNS]>::try_from(w) {
         let piece = Piece { sums: std::ptr::null_mut(), first: true, last: true };
-        let values = tile::<P, M, false>(p, x, w, k, piece, 0);
+        let values = tile::<P, M, TILE_COLUMNS, false>(p, x, w, k, piece, 0);
         for (m, values) in values.into_iter().enumerate() {
             out.wrapping_add(m * out_stride).cast::<[f32; TILE_COLUMNS]>().write(values);
         }

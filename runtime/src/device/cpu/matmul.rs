@@ -6,7 +6,7 @@ use mscc_ir::DType;
 
 #[cfg(target_arch = "x86_64")]
 use super::dot::Bf16Pairs;
-use super::dot::{Product, TILE_COLUMNS, Widened, X_BYTES, block, block_bytes};
+use super::dot::{Product, TILE_COLUMNS, Widened, X_BYTES, block, block_bytes, block_rows};
 use super::element::{Element, convert_row, is_compute_float, with_float};
 use super::error::KernelError;
 use super::isa::{Body, Isa};
@@ -43,7 +43,7 @@ pub struct Matmul<'a> {
 /// Bytes of `w` that a block takes: half of a typical second-level cache, the rest is for `x` and results.
 const PANEL_BYTES: usize = 512 << 10;
 /// Rows from which on a block of `w` is used often enough to be worth keeping in the cache.
-const PANEL_ROWS: usize = 8;
+const PANEL_ROWS: usize = 9;
 
 /// `M`, `N`, `K` and the number of products.
 struct Sizes {
@@ -259,7 +259,7 @@ const TURN_COLUMNS: usize = 2 * TILE_COLUMNS;
 #[inline(always)]
 unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
     let k = job.k;
-    let tile_rows = P::S::TILE_ROWS;
+    let tile_rows = block_rows::<P>(job.rows);
     let transpose = job.w_k != 1 && k > 1;
     // An odd number of cache lines: rows a power of two apart would compete for the same places in the cache.
     let packed_stride = ((k * size_of::<P::X>()).div_ceil(64) | 1) * 64 / size_of::<P::X>();
@@ -270,7 +270,7 @@ unsafe fn run_job<P: Product>(p: P, job: &Job<'_>, scratch: &mut Scratch) {
     // Many rows: `w` is read from memory by the first tile only, and from a cache by the others.
     let in_turns = tiles > 1 && job.rows * packed_stride * size_of::<P::X>() <= X_BYTES;
     let (band, most, ahead) =
-        if in_turns { (tiles, TURN_COLUMNS, TURN_COLUMNS) } else { (1, SUM_COLUMNS, TILE_COLUMNS) };
+        if in_turns { (tiles, TURN_COLUMNS, Some(TURN_COLUMNS)) } else { (1, SUM_COLUMNS, None) };
     let w_bytes = if transpose { job.n * k * size_of::<P::W>() } else { 0 };
     let packed_bytes = band * tile_rows * packed_stride * size_of::<P::X>();
     let sum_bytes = tile_rows * SUM_COLUMNS * size_of::<f32>();
@@ -431,9 +431,19 @@ mod tests {
                     let whole = Tensor::zeros(xd, &[m, n]);
                     run(isa, 1, &Matmul { x: &x, w: &w, bias: None, transposed: true, y: &whole.view() });
                     let whole = whole.get();
-                    for (threads, chunk) in
-                        [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 7), (2, m), (3, 30), (3, m)]
-                    {
+                    for (threads, chunk) in [
+                        (1, 1),
+                        (1, 2),
+                        (1, 3),
+                        (1, 4),
+                        (1, 5),
+                        (1, 6),
+                        (2, 7),
+                        (2, 8),
+                        (2, m),
+                        (3, 30),
+                        (3, m),
+                    ] {
                         let y = Tensor::zeros(xd, &[m, n]);
                         for start in (0..m).step_by(chunk) {
                             let part = |view: View| view.slice(0, start, chunk.min(m - start)).unwrap();

@@ -24,6 +24,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Rows of the left operand that a register tile of [`super::dot`] can hold.
     const TILE_ROWS: usize;
+    /// Rows of a tall tile, which is half as wide; 0 if there is none.
+    const TALL_ROWS: usize;
     /// A vector of f32.
     type F: Copy;
 

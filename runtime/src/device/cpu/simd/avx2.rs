@@ -49,6 +49,7 @@ unsafe fn pow2(n: __m256) -> __m256 {
 impl Simd for Avx2 {
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 3;
+    const TALL_ROWS: usize = 0;
     type F = __m256;
 
     #[inline(always)]

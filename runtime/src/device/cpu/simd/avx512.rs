@@ -64,6 +64,7 @@ unsafe fn widen_bf16(v: __m256i) -> __m512 {
 impl Simd for Avx512 {
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 6;
+    const TALL_ROWS: usize = 8;
     type F = __m512;
 
     #[inline(always)]

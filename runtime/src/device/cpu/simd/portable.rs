@@ -31,6 +31,7 @@ fn pow2(n: f32) -> f32 {
 impl Simd for Portable {
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 2;
+    const TALL_ROWS: usize = 0;
     type F = V;
 
     #[inline(always)]
