@@ -59,7 +59,9 @@ fn conforms(kernel: &KernelDecl) {
         let example = Example::random(kernel.op, seed);
         if kernel.takes(&example.operands)
             && let Some((operands, expected)) = evaluate(&example, seed)
-            && expected.iter().all(|result| !result.dtype.is_float() || has_results(&example.op, result.dtype))
+            && expected
+                .iter()
+                .all(|result| !result.dtype.is_float() || has_results(&example.op, result.dtype))
         {
             launch(kernel, &example, &operands, &expected);
             for (index, operand) in operands.iter().enumerate() {
