@@ -102,3 +102,56 @@ fn families_are_listed() {
         assert!(line.ends_with(architecture), "{line}");
     }
 }
+
+#[test]
+fn help_says_what_values_may_be() {
+    let bench = Bench::new();
+    let help = |command: &str| bench.ok(&[command, "--help"]);
+    for word in ["fp16", "half", "f32", "bf16"] {
+        assert!(help("compile").contains(word), "{word}");
+    }
+    for command in ["run", "chat"] {
+        let help = help(command);
+        assert!(help.find("--json") < help.find("\nSampling"), "--json is no way to sample:\n{help}");
+    }
+    for command in ["run", "chat", "logits", "eval"] {
+        assert!(help(command).contains("--memory-limit <SIZE>"), "{command}");
+    }
+    assert!(help("inspect").contains("With --dot: of this kind"));
+    assert!(help("opt").contains("With -o: print what the passes did"));
+}
+
+#[test]
+fn slips_on_the_command_line() {
+    let bench = Bench::new();
+    let fails = |args: &[&str]| bench.fails(2, args);
+    assert!(fails(&["run", "x", "--promt", "y"]).contains("tip: a similar argument exists: '--prompt'"));
+    let message = fails(&["inspect", "x", "--no-such-thing"]);
+    assert!(message.contains("unexpected argument") && !message.contains("as a value, use"), "{message}");
+    for (option, value, expected) in [
+        ("--temperature", "hot", "a number, such as 0.7"),
+        ("--top-k", "-3", "a whole number, 0 or more"),
+        ("--max-tokens", "0", "a whole number from 1 to 4294967295"),
+        ("--threads", "2000", "a whole number from 1 to 1024"),
+        ("--seed", "1.5", "a whole number, 0 or more"),
+        ("--memory-limit", "8 apples", "a number of bytes, such as 8GiB"),
+    ] {
+        let message = fails(&["run", "x", "--prompt", "y", option, value]);
+        let problem = format!("invalid value '{value}' for '{option} <");
+        assert!(message.contains(&problem) && message.contains(&format!("expected {expected}")), "{message}");
+    }
+}
+
+#[test]
+fn a_graph_may_come_from_a_pipe() {
+    let bench = Bench::new();
+    let graph = bench.ok(&["compile", &text(&fixture_dir("llama")), "--emit", "traced"]);
+    bench.write("g.mir", &graph);
+    let piped = bench.feed(&["opt", "-", "--passes", "fuse"], &graph);
+    assert_eq!(String::from_utf8(piped.stdout).unwrap(), bench.ok(&["opt", "g.mir", "--passes", "fuse"]));
+    bench.ok(&["compile", &text(&fixture_dir("llama")), "-o", "plan.bin"]);
+    let message = bench.fails(2, &["opt", "plan.bin", "--passes", "fuse"]);
+    assert_eq!(message, "error: cannot read plan.bin: it is a plan, which `mscc inspect` shows, not a text");
+    let message = bench.fails(2, &["eval", "plan.bin", "--file", "plan.bin"]);
+    assert_eq!(message, "error: cannot read plan.bin: it is a plan, which `mscc inspect` shows, not a text");
+}

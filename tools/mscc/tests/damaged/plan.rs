@@ -49,7 +49,9 @@ fn damaged() {
         ("magic of another case", |m| change(m, |plan| plan[..8].make_ascii_lowercase())),
         ("line ends changed", |m| {
             change(m, |plan| {
-                *plan = plan.iter().flat_map(|b| if *b == b'\n' { vec![13, 10] } else { vec![*b] }).collect()
+                // Hashes at the beginning have some or none, as the plan may be.
+                let text = plan.split_off(plan.len() / 2);
+                plan.extend(text.iter().flat_map(|b| if *b == b'\n' { vec![13, 10] } else { vec![*b] }));
             });
         }),
         ("lengths of 2^64 - 1", |m| change(m, |plan| plan[12..60].fill(0xff))),
