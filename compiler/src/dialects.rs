@@ -160,6 +160,7 @@ static KEYS: &[Key] = &[
     own_key("block_size"),
     own_key("tokenizer"),
     own_key("chat_template"),
+    own_key("family"),
     own_key("rules"),
     own_key("strict"),
     sets(Vllm, "device", "target"),

@@ -289,6 +289,7 @@ impl Reader<'_> {
             "block_size" => options.block_size = Some(number()?),
             "tokenizer" => options.tokenizer = Some(path(value)?),
             "chat_template" => options.chat_template = Some(path(value)?),
+            "family" => options.family = Some(path(value)?),
             "rules" => {
                 options.rules = Some(match &value.content {
                     Content::List(items) => items.iter().map(path).collect::<Located<_>>()?,

@@ -20,6 +20,7 @@ use mscc_ir::DType;
 /// | `block_size`             | 16                                    |
 /// | `tokenizer`              | the model's directory                 |
 /// | `chat_template`          | the model's own                       |
+/// | `family`                 | the built-in one for the model        |
 /// | `rules`                  | none beside the built-in ones         |
 /// | `strict`                 | `false`: warnings are no errors       |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Options {
     pub tokenizer: Option<PathBuf>,
     /// File with a chat template.
     pub chat_template: Option<PathBuf>,
+    /// File that describes the model's family, in place of a built-in one.
+    pub family: Option<PathBuf>,
     /// Files with rewrite rules beside the built-in ones.
     pub rules: Option<Vec<PathBuf>>,
     /// Whether what a model's files say and nobody reads is an error.
@@ -133,6 +136,7 @@ impl Options {
             block_size: over.block_size.or(self.block_size),
             tokenizer: over.tokenizer.or(self.tokenizer),
             chat_template: over.chat_template.or(self.chat_template),
+            family: over.family.or(self.family),
             rules: over.rules.or(self.rules),
             strict: over.strict.or(self.strict),
             places,
@@ -152,6 +156,7 @@ impl Options {
             "block_size" => self.block_size.is_some(),
             "tokenizer" => self.tokenizer.is_some(),
             "chat_template" => self.chat_template.is_some(),
+            "family" => self.family.is_some(),
             "rules" => self.rules.is_some(),
             "strict" => self.strict.is_some(),
             _ => false,

@@ -23,6 +23,12 @@ pub fn builtin() -> &'static [Family] {
     })
 }
 
+/// The file of a built-in family: a beginning for one of your own.
+pub fn text(model_type: &str) -> Option<&'static str> {
+    let at = builtin().iter().position(|family| family.model_type == model_type)?;
+    Some(FILES[at].1)
+}
+
 /// The built-in family of a config: by `model_type`, else by `architectures`.
 ///
 /// Errors: [`TraceError::UnknownFamily`]; keys of the wrong type.

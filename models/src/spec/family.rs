@@ -183,6 +183,17 @@ impl Family {
     }
 }
 
+impl Filling {
+    /// The parameters that need no value and yet have one of the family's, which is what is special about it.
+    pub fn options(&self) -> impl Iterator<Item = &'static str> {
+        let params = self.block.params.iter().zip(&self.arguments);
+        let special = params.filter(|(param, argument)| {
+            param.default.is_some_and(|default| argument.expr.text() != default)
+        });
+        special.map(|(param, _)| param.name)
+    }
+}
+
 impl Layers {
     /// Whether a parameter depends on the layer.
     pub fn vary(&self) -> bool {

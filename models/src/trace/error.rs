@@ -221,7 +221,7 @@ impl fmt::Display for UnknownFamilyMessage<'_> {
             }
         };
         differences?;
-        f.write_str("\n  a file can describe another family: --family FILE; `mscc models --describe ")?;
+        f.write_str("\n  a file can describe another family: --family FILE; `mscc models ")?;
         write!(f, "{nearest}` prints one to begin with")
     }
 }

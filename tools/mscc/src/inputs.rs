@@ -38,6 +38,9 @@ impl Inputs {
         for rules in options.rules.iter().flatten() {
             self = self.with("the file of rules", rules);
         }
+        if let Some(family) = &options.family {
+            self = self.with("the family's file", family);
+        }
         match &options.chat_template {
             Some(template) => self.with("the chat template", template),
             None => self,

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mscc_compiler::{CompileError, OTHER_TOKENIZERS, TOKENIZER_FILE};
+use mscc_compiler::{CompileError, OTHER_TOKENIZERS, Options, TOKENIZER_FILE};
 use mscc_ir::plan::Plan;
 use mscc_ir::plan::container::ContainerError;
 use mscc_models::hf::ModelDirError;
@@ -31,6 +31,9 @@ pub struct PlanArgs {
     /// Directory of the weights, in place of the one the plan was compiled from
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
+    /// File that describes the family of the model compiled here, in place of a built-in one
+    #[arg(long, value_name = "FILE")]
+    pub family: Option<PathBuf>,
     /// Threads that compute [default: one for each core]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
@@ -53,11 +56,16 @@ impl PlanArgs {
                 let path = self.plan.clone();
                 return Err(CompileError::from(ModelDirError::Absent { path }).into());
             }
-            return read(&self.plan);
+            let plan = read(&self.plan)?;
+            return match self.family {
+                None => Ok(plan),
+                Some(_) => Err(UsageError::FamilyOfPlan { path: self.plan.clone() }.into()),
+            };
         }
         let started = Instant::now();
         let spinner = terminal::spinner(&format!("compiling {}", self.plan.display()));
-        let compiled = model_yaml::compile(&model_yaml::read(&self.plan)?, false);
+        let family = Options { family: self.family.clone(), ..Options::default() };
+        let compiled = model_yaml::compile(&model_yaml::read(&self.plan)?.overridden_by(family), false);
         spinner.finish_and_clear();
         let compiled = compiled?;
         output::detail(&format!("compiled in {:.0?}", started.elapsed()));
@@ -67,6 +75,7 @@ impl PlanArgs {
     /// What the command reads, as far as it is known without the plan, or with it.
     pub fn inputs(&self, plan: Option<&Plan>) -> Inputs {
         let inputs = Inputs::default().with("the plan", &self.plan).with_model(&self.plan);
+        let inputs = self.family.iter().fold(inputs, |all, file| all.with("the family's file", file));
         match plan {
             Some(plan) => inputs.with_plan(plan, base_dir(&self.plan), self.weights.as_deref()),
             None => inputs,

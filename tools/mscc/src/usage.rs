@@ -61,6 +61,20 @@ pub enum UsageError {
         /// As it is read.
         input: PathBuf,
     },
+    /// A family that is not built in.
+    #[error("there is no built-in family {name:?}: expected one of {known}")]
+    UnknownFamily {
+        /// Its name.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// A family for a model that is compiled already.
+    #[error("--family is for models that are compiled now, and {} is a plan: `mscc compile MODEL --family FILE`", path.display())]
+    FamilyOfPlan {
+        /// The plan.
+        path: PathBuf,
+    },
     /// Two outputs in one file.
     #[error("{first} {} and {second} {} are one file; name two", paths.0.display(), paths.1.display())]
     SameOutput {

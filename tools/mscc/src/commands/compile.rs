@@ -72,6 +72,9 @@ pub struct Args {
     /// File with a chat template [default: the model's own]
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
+    /// File that describes the model's family, in place of a built-in one
+    #[arg(long, value_name = "FILE")]
+    family: Option<PathBuf>,
     /// File with rewrite rules of your own, which are proved first; may be given several times
     #[arg(long, value_name = "FILE")]
     rules: Vec<PathBuf>,
@@ -151,6 +154,7 @@ fn options(args: &Args) -> Result<Options, CliError> {
         block_size: args.block_size,
         tokenizer: args.tokenizer.clone(),
         chat_template: args.chat_template.clone(),
+        family: args.family.clone(),
         rules: (!args.rules.is_empty()).then(|| args.rules.clone()),
         strict: args.strict.then_some(true),
         places: Default::default(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mscc_ir::TensorType;
 use mscc_ir::module::CacheKind;
 use mscc_ir::plan::{Function, Plan, Variant, print_plan};
+use mscc_models::families;
 use mscc_report::figures::{bytes, calls_of, launches_per_step, memory};
 use serde_json::{Value, json};
 
@@ -109,10 +110,15 @@ fn check_outputs(args: &Args, inputs: &Inputs) -> Result<(), CliError> {
 fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let (meta, memory) = (&plan.meta, memory(plan));
+    let is_builtin = families::builtin().iter().any(|family| family.model_type == meta.family);
     writeln!(
         out,
-        "{} ({}), for {}, computes in {}",
-        meta.model, meta.family, meta.target, meta.compute_dtype
+        "{} ({}{}), for {}, computes in {}",
+        meta.model,
+        meta.family,
+        if is_builtin { "" } else { ", not built in" },
+        meta.target,
+        meta.compute_dtype
     )?;
     writeln!(out, "written by {}", meta.producer)?;
     for warning in &meta.warnings {
