@@ -146,7 +146,8 @@ fn reads_every_config_of_the_test_data() {
         assert!(config.u64("hidden_size", SIZES).unwrap() >= 32);
         assert!(config.f64("rope_parameters.rope_theta", ANY).unwrap() >= 1e4);
         let rope_type = config.str("rope_parameters.rope_type").unwrap();
-        assert!(["default", "linear", "llama3", "yarn"].contains(&rope_type));
+        let known = ["default", "dynamic", "linear", "llama3", "longrope", "yarn"];
+        assert!(known.contains(&rope_type), "{}: {rope_type}", path.display());
         if rope_type == "llama3" {
             config.f64("rope_parameters.low_freq_factor", ANY).unwrap();
             config.u64("rope_parameters.original_max_position_embeddings", SIZES).unwrap();
