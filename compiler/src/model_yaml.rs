@@ -139,7 +139,7 @@ impl ModelYaml {
     pub fn parse(file: &Path, text: &str) -> Result<ModelYaml, ModelYamlError> {
         let mut reader = Reader { file, yaml: ModelYaml::default() };
         let done = Yaml::read(text)
-            .map_err(|(place, problem)| (place, KeyProblem::Yaml(in_words(problem))))
+            .map_err(|(place, problem)| (place, KeyProblem::Yaml(problem)))
             .and_then(|root| match &root.content {
                 Content::Map(map) => reader.map("", map),
                 Content::Scalar(Setting::Null) => Ok(()),
@@ -160,20 +160,6 @@ impl ModelYaml {
             }
         }
     }
-}
-
-/// What the YAML parser says, in words that say what to do.
-fn in_words(problem: String) -> String {
-    let words = if problem.contains("mapping values are not allowed") {
-        "a colon where none can be: begin all keys at the same column, and put a value with `: ` in quotes"
-    } else if problem.contains("simple key expected ':'") {
-        "a line without `: `: expected `key: value`, a blank behind the colon"
-    } else if problem.contains("found a tab") || problem.contains("tabs") {
-        "a tab: indent with blanks"
-    } else {
-        return problem;
-    };
-    words.to_owned()
 }
 
 /// How much of a line a message shows, in characters.

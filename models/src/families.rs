@@ -16,7 +16,7 @@ pub fn builtin() -> &'static [Family] {
     static FAMILIES: OnceLock<Vec<Family>> = OnceLock::new();
     FAMILIES.get_or_init(|| {
         let parse = |(file, text): &(&str, &str)| match Family::parse(file, text) {
-            Ok(family) => family,
+            Ok(family) => Family { is_builtin: true, ..family },
             Err(error) => panic!("a built-in family is broken: {error}"),
         };
         FILES.iter().map(parse).collect()

@@ -39,7 +39,8 @@ fn trace(scope: &mut Scope<'_, '_>, token_ids: Value) -> Result<Vec<Value>, Trac
     }
     let scale = scope.number("scale");
     if scale != 1.0 {
-        let by = Float(if scope.flag("round_scale") { round_to(scale, scope.compute_dtype()) } else { scale });
+        let by =
+            Float(if scope.flag("round_scale") { round_to(scale, scope.compute_dtype()) } else { scale });
         rows = scope.op(Scale { by }, &[rows], "scaled")?;
     }
     Ok(vec![rows])

@@ -13,6 +13,8 @@ use crate::blocks::{self, Block, Interface, Param};
 pub struct Family {
     /// The file it was read from, for messages.
     pub file: String,
+    /// Whether it comes with mscc: what does not fit is then a matter of the config alone.
+    pub is_builtin: bool,
     /// The `model_type` of its configs.
     pub model_type: String,
     /// Class names that its configs may give.
@@ -147,6 +149,7 @@ impl Family {
         let layers = map.require("layers")?.map()?;
         Ok(Family {
             file: file.to_owned(),
+            is_builtin: false,
             model_type: map.require("model_type")?.str()?.to_owned(),
             architectures: map.require("architectures")?.strs()?,
             ignore: map.get("ignore").map_or(Ok(Vec::new()), reasons)?,
@@ -187,14 +190,18 @@ impl Filling {
     /// The parameters that need no value and yet have one of the family's, which is what is special about it.
     pub fn options(&self) -> impl Iterator<Item = &'static str> {
         let params = self.block.params.iter().zip(&self.arguments);
-        let special = params.filter(|(param, argument)| {
-            param.default.is_some_and(|default| argument.expr.text() != default)
-        });
+        let special = params
+            .filter(|(param, argument)| param.default.is_some_and(|default| argument.expr.text() != default));
         special.map(|(param, _)| param.name)
     }
 }
 
 impl Layers {
+    /// Where a step stands in the file.
+    pub(crate) fn place(&self, step: &str) -> Place {
+        self.steps.iter().find(|other| other.name == step).map_or(Place::default(), |step| step.place)
+    }
+
     /// Whether a parameter depends on the layer.
     pub fn vary(&self) -> bool {
         let mut vary = false;

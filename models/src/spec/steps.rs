@@ -13,6 +13,8 @@ const HIDDEN_STATES: &str = "hidden_states";
 pub struct Step {
     /// Its name.
     pub name: String,
+    /// Where it stands in the file.
+    pub place: Place,
     /// How it is made.
     pub flow: Flow,
 }
@@ -47,7 +49,7 @@ pub(super) fn read(
         let text = value.str()?;
         let term = parse(text).map_err(|error| (value.place, error.into()))?;
         let flow = reader.flow(text, value.place, &term)?;
-        reader.steps.push(Step { name: name.clone(), flow });
+        reader.steps.push(Step { name: name.clone(), place: value.place, flow });
     }
     match reader.used.iter().position(|used| !used) {
         _ if reader.steps.is_empty() => {

@@ -255,8 +255,21 @@ fn in_words(error: &serde_saphyr::Error) -> String {
         Error::MultipleDocuments { .. } => "expected one document, and here the second begins".to_owned(),
         other => {
             let text = other.render_with_formatter(&UserMessageFormatter);
-            text.split(" at line ").next().unwrap_or_default().to_owned()
+            advice(text.split(" at line ").next().unwrap_or_default()).to_owned()
         }
+    }
+}
+
+/// What the parser says, in words that say what to do where there are such.
+fn advice(problem: &str) -> &str {
+    if problem.contains("mapping values are not allowed") {
+        "a colon where none can be: begin all keys at the same column, and put a value with `: ` in quotes"
+    } else if problem.contains("simple key expected ':'") {
+        "a line without `: `: expected `key: value`, a blank behind the colon"
+    } else if problem.contains("found a tab") || problem.contains("tabs") {
+        "a tab: indent with blanks"
+    } else {
+        problem
     }
 }
 

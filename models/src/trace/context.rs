@@ -10,7 +10,7 @@ use super::error::TraceError;
 use super::scope::Arguments;
 use crate::blocks::{Param, ParamKind};
 use crate::hf::{ConfigError, HfConfig, dtype_from_checkpoint};
-use crate::spec::{Argument, Expr, Family, LAYER_INDEX, Setting, Slot};
+use crate::spec::{Argument, Family, LAYER_INDEX, Place, Setting, Slot};
 
 /// What all functions of a trace share.
 pub(super) struct Context<'a> {
@@ -77,7 +77,7 @@ impl<'a> Context<'a> {
             None => {
                 let found = Setting::Int(i64::from(trained));
                 let expected = format!("a size up to {MAX_TRAINED}");
-                return Err(context.bad_setting(&family.max_model_len.expr, found, expected));
+                return Err(context.bad_setting(&family.max_model_len, found, expected));
             }
         };
         Ok(context)
@@ -108,17 +108,30 @@ impl<'a> Context<'a> {
         match self.eval(further, None)? {
             Setting::Null => Ok(0),
             Setting::Int(count @ 0..=MAX_SIZE) => Ok(count as u32),
-            found => Err(self.bad_setting(&further.expr, found, "null or an integer from 0".to_owned())),
+            found => Err(self.bad_setting(further, found, "null or an integer from 0".to_owned())),
         }
     }
 
     /// The value of an expression.
     pub fn eval(&self, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
-        argument.expr.eval(&self.lookup(layer)).map_err(|error| TraceError::Expression {
-            config: self.config.path().to_owned(),
-            keys: self.keys_and_values(&argument.expr.sources(&self.lookup(layer))),
-            problem: error.problem,
+        argument.expr.eval(&self.lookup(layer)).map_err(|error| {
+            let problem = TraceError::Expression {
+                config: self.config.path().to_owned(),
+                keys: self.keys_and_values(&argument.expr.sources(&self.lookup(layer))),
+                problem: error.problem,
+            };
+            self.located(problem, argument.place)
         })
+    }
+
+    /// The problem with its place in the family's file, where that may be the cause.
+    fn located(&self, problem: TraceError, place: Place) -> TraceError {
+        match self.family.is_builtin {
+            true => problem,
+            false => {
+                TraceError::InFamily { problem: Box::new(problem), file: self.family.file.clone(), place }
+            }
+        }
     }
 
     fn lookup(&self, layer: Option<u32>) -> impl Fn(&str) -> Setting {
@@ -132,7 +145,7 @@ impl<'a> Context<'a> {
     pub fn size(&self, argument: &Argument) -> Result<u32, TraceError> {
         match self.eval(argument, None)? {
             Setting::Int(size @ 1..=MAX_SIZE) => Ok(size as u32),
-            found => Err(self.bad_setting(&argument.expr, found, ParamKind::Size.describe().to_owned())),
+            found => Err(self.bad_setting(argument, found, ParamKind::Size.describe().to_owned())),
         }
     }
 
@@ -141,7 +154,7 @@ impl<'a> Context<'a> {
         match self.eval(argument, layer)? {
             Setting::Bool(value) => Ok(value),
             Setting::Null => Ok(false),
-            found => Err(self.bad_setting(&argument.expr, found, ParamKind::Flag.describe().to_owned())),
+            found => Err(self.bad_setting(argument, found, ParamKind::Flag.describe().to_owned())),
         }
     }
 
@@ -159,9 +172,10 @@ impl<'a> Context<'a> {
             }
         }
         let Some((filling_index, filling)) = holds else {
+            let place = slot.fillings.first().map_or(Place::default(), |first| first.place);
             return Err(TraceError::Unfilled {
                 config: self.config.path().to_owned(),
-                file: self.family.file.clone(),
+                file: format!("{}:{}:{}", self.family.file, place.line, place.column),
                 slot: slot.name.clone(),
                 layer,
             });
@@ -176,7 +190,7 @@ impl<'a> Context<'a> {
                 Setting::Null => None,
                 Setting::Str(path) => Some(path.as_ref().to_owned()),
                 found => {
-                    return Err(self.bad_setting(&argument.expr, found, "a path or null".to_owned()));
+                    return Err(self.bad_setting(argument, found, "a path or null".to_owned()));
                 }
             },
         };
@@ -188,12 +202,12 @@ impl<'a> Context<'a> {
         let found = self.eval(argument, Some(layer))?;
         found
             .as_f64()
-            .ok_or_else(|| self.bad_setting(&argument.expr, found, ParamKind::Number.describe().to_owned()))
+            .ok_or_else(|| self.bad_setting(argument, found, ParamKind::Number.describe().to_owned()))
     }
 
     fn typed(&self, param: &Param, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
         typed(param, self.eval(argument, layer)?)
-            .map_err(|found| self.bad_setting(&argument.expr, found, param.kind.describe().to_owned()))
+            .map_err(|found| self.bad_setting(argument, found, param.kind.describe().to_owned()))
     }
 
     /// Whether the checkpoint holds a tensor.
@@ -211,7 +225,8 @@ impl<'a> Context<'a> {
     }
 
     /// The error for a value that makes no sense.
-    pub fn bad_setting(&self, expr: &Expr, found: Setting, expected: String) -> TraceError {
+    pub fn bad_setting(&self, argument: &Argument, found: Setting, expected: String) -> TraceError {
+        let Argument { expr, place } = argument;
         let sources = expr.sources(&self.lookup(None));
         let config = self.config.path().to_owned();
         let (keys, found) = match sources.as_slice() {
@@ -226,13 +241,15 @@ impl<'a> Context<'a> {
             }
             keys => (self.keys_and_values(keys), found.to_string()),
         };
-        TraceError::Setting { config, keys, expected, found }
+        self.located(TraceError::Setting { config, keys, expected, found }, *place)
     }
 
     /// The error for a value that is not supported.
-    pub fn unsupported(&self, expr: &Expr, supported: String) -> TraceError {
+    pub fn unsupported(&self, argument: &Argument, supported: String) -> TraceError {
+        let Argument { expr, place } = argument;
         let keys = self.keys_and_values(&expr.sources(&self.lookup(None)));
-        self.unsupported_keys(if keys.is_empty() { format!("`{}`", expr.text()) } else { keys }, supported)
+        let keys = if keys.is_empty() { format!("`{}`", expr.text()) } else { keys };
+        self.located(self.unsupported_keys(keys, supported), *place)
     }
 
     /// The error for keys whose values are not supported.

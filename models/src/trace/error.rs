@@ -76,7 +76,7 @@ pub enum TraceError {
     Unfilled {
         /// The config.
         config: PathBuf,
-        /// The family's file.
+        /// The family's file, and the slot's place in it.
         file: String,
         /// The slot.
         slot: String,
@@ -87,14 +87,26 @@ pub enum TraceError {
     #[error("{0}")]
     Misfit(Box<Misfit>),
     /// Values that a step adds although their types differ.
-    #[error("{file}: step `{step}`: {problem}")]
+    #[error("{file}:{}:{}: step `{step}`: {problem}", place.line, place.column)]
     Step {
         /// The family's file.
         file: String,
+        /// The step's place in it.
+        place: Place,
         /// The step.
         step: String,
         /// What does not fit.
         problem: Box<TypeError>,
+    },
+    /// What the config and a family of the user's do not agree in; either may be wrong.
+    #[error("{problem} ({file}:{}:{})", place.line, place.column)]
+    InFamily {
+        /// The problem.
+        problem: Box<TraceError>,
+        /// The family's file.
+        file: String,
+        /// Where in it.
+        place: Place,
     },
     /// A tensor that two slots read, neither being tied to the other.
     #[error("{file}: slots `{first}` and `{second}` both read `{tensor}`")]

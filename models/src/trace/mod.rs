@@ -457,6 +457,7 @@ impl Values<'_> {
     fn op(&self, body: &mut Body<'_>, op: impl Into<Op>, operands: &[Value]) -> Result<Value, TraceError> {
         body.graph.op1(op, operands, self.name).map_err(|problem| TraceError::Step {
             file: body.context.family.file.clone(),
+            place: body.context.family.layers.place(self.name),
             step: self.name.to_owned(),
             problem: Box::new(problem),
         })
@@ -510,7 +511,7 @@ fn num_layers(context: &Context<'_>) -> Result<u32, TraceError> {
         return Ok(layers);
     }
     let expected = format!("an integer from {} to {}", LAYERS.start(), LAYERS.end());
-    Err(context.bad_setting(&count.expr, Setting::Int(i64::from(layers)), expected))
+    Err(context.bad_setting(count, Setting::Int(i64::from(layers)), expected))
 }
 
 /// A family found by one of `model_type` and `architectures` while the other says something else.

@@ -210,14 +210,14 @@ impl Scope<'_, '_> {
 
     /// The error for a value of a parameter that no block takes yet.
     pub fn unsupported(&self, name: &str, supported: impl Into<String>) -> TraceError {
-        let expr = &self.slot.arguments[self.position(name)].expr;
-        self.body.context.unsupported(expr, supported.into())
+        let argument = &self.slot.arguments[self.position(name)];
+        self.body.context.unsupported(argument, supported.into())
     }
 
     /// The error for a value of a parameter that makes no sense.
     pub fn bad(&self, name: &str, expected: impl Into<String>) -> TraceError {
-        let expr = &self.slot.arguments[self.position(name)].expr;
-        self.body.context.bad_setting(expr, self.argument(name).clone(), expected.into())
+        let argument = &self.slot.arguments[self.position(name)];
+        self.body.context.bad_setting(argument, self.argument(name).clone(), expected.into())
     }
 
     /// Refuses a parameter's value unless it is what is expected.
@@ -383,7 +383,13 @@ impl Scope<'_, '_> {
     }
 
     /// As [`Scope::linear`], for what is the slot's result.
-    pub fn linear_out(&mut self, x: Value, module: &str, width: u64, bias: bool) -> Result<Value, TraceError> {
+    pub fn linear_out(
+        &mut self,
+        x: Value,
+        module: &str,
+        width: u64,
+        bias: bool,
+    ) -> Result<Value, TraceError> {
         self.linear_as(self.result_dtype, x, module, width, bias)
     }
 
