@@ -62,13 +62,20 @@ impl<'a> Rows<'a> {
     }
 
     #[inline(always)]
-    fn at<E>(&self, [page, row]: [usize; 2], head: usize) -> *const E {
-        let at = page * self.strides[0] + row * self.strides[1] + head * self.strides[2];
-        self.view.as_ptr::<u8>().wrapping_add(at * self.view.element_bytes()).cast::<E>().cast_const()
+    fn offset(&self, [page, row]: [usize; 2], head: usize) -> usize {
+        page * self.strides[0] + row * self.strides[1] + head * self.strides[2]
     }
 
+    #[inline(always)]
+    fn at<E: Element>(&self, slot: [usize; 2], head: usize) -> *const E {
+        self.view.as_ptr::<E>().wrapping_add(self.offset(slot, head)).cast_const()
+    }
+
+    #[inline(always)]
     fn prefetch(&self, slot: [usize; 2], head: usize) {
-        prefetch_row(self.at::<u8>(slot, head), self.width() * self.view.element_bytes());
+        let bytes = self.view.element_bytes();
+        let row = self.view.as_ptr::<u8>().wrapping_add(self.offset(slot, head) * bytes);
+        prefetch_row(row.cast_const(), self.width() * bytes);
     }
 }
 
@@ -163,8 +170,9 @@ impl Context<'_> {
     ) -> Result<Tile<E>, KernelError> {
         let (k, v) = (self.keys.k, self.keys.values());
         let mut tile = Tile::new(start, keys, false);
+        let mut walk = self.walk(start + tile.from);
         for at in tile.from..(TILE_KEYS + KEYS_AHEAD).min(end - start) {
-            let slot = self.slot(start + at)?;
+            let slot = walk.step()?;
             tile.k[at] = k.at(slot, self.head);
             if at < TILE_KEYS {
                 tile.v[at] = v.at(slot, self.head);
@@ -185,12 +193,14 @@ impl Context<'_> {
     ) -> Result<Tile<f32>, KernelError> {
         let Keys { k, k_rope, v, .. } = *self.keys;
         let mut tile = Tile::new(start, keys, true);
+        let mut walk = self.walk(start + tile.from);
+        let mut ahead = self.walk(start + tile.from + KEYS_AHEAD);
         for at in tile.from..tile.to {
             if start + at + KEYS_AHEAD < end {
-                let slot = self.slot(start + at + KEYS_AHEAD)?;
+                let slot = ahead.step()?;
                 [Some(k), k_rope, v].iter().flatten().for_each(|rows| rows.prefetch(slot, self.head));
             }
-            let slot = self.slot(start + at)?;
+            let slot = walk.step()?;
             let to = k_area.row(at);
             widen_row(s, k, slot, self.head, to);
             if let Some(k_rope) = k_rope {
@@ -208,19 +218,59 @@ impl Context<'_> {
         Ok(tile)
     }
 
-    /// Page and row of a key below the context's length.
+    /// The places of keys, from one on.
     #[inline(always)]
-    unsafe fn slot(&self, key: usize) -> Result<[usize; 2], KernelError> {
-        let Order::Paged(block_table) = self.keys.order else { return Ok([0, self.first + key]) };
-        let (pages, block) = (self.keys.k.view.dims()[0], self.keys.k.view.dims()[1]);
-        let (entry, offset) = (key / block, key % block);
+    fn walk(&self, key: usize) -> Walk<'_> {
+        match self.keys.order {
+            Order::Paged(_) => {
+                let block = self.keys.k.view.dims()[1];
+                Walk { context: self, next_entry: key / block, block, left: 0, slot: [0, key % block] }
+            }
+            Order::Packed => {
+                let left = usize::MAX;
+                Walk { context: self, next_entry: 0, block: left, left, slot: [0, self.first + key] }
+            }
+        }
+    }
+
+    /// A page of the sequence, which is in sight.
+    #[inline(always)]
+    unsafe fn page(&self, entry: usize) -> Result<usize, KernelError> {
+        let Order::Paged(block_table) = self.keys.order else { return Ok(0) };
+        let pages = self.keys.k.view.dims()[0];
         let got = *block_table.as_ptr::<i32>().wrapping_add(self.sequence * block_table.strides()[0] + entry);
-        let Some(page) = usize::try_from(got).ok().filter(|page| *page < pages) else {
+        usize::try_from(got).ok().filter(|page| *page < pages).ok_or_else(|| {
             let position = self.sequence * block_table.dims()[1] + entry;
             let (kernel, value) = (self.kernel, "block_table");
-            return Err(KernelError::Index { kernel, value, position, got: i64::from(got), limit: pages });
-        };
-        Ok([page, offset])
+            KernelError::Index { kernel, value, position, got: i64::from(got), limit: pages }
+        })
+    }
+}
+
+/// Goes from key to key, and looks up a page when it comes to it.
+struct Walk<'a> {
+    context: &'a Context<'a>,
+    next_entry: usize,
+    block: usize,
+    /// Rows until the page ends.
+    left: usize,
+    /// Page and row of the next key.
+    slot: [usize; 2],
+}
+
+impl Walk<'_> {
+    /// Page and row of the next key, which is below the context's length.
+    #[inline(always)]
+    unsafe fn step(&mut self) -> Result<[usize; 2], KernelError> {
+        if self.left == 0 {
+            self.slot = [self.context.page(self.next_entry)?, self.slot[1] % self.block];
+            self.left = self.block - self.slot[1];
+            self.next_entry += 1;
+        }
+        let slot = self.slot;
+        self.slot[1] += 1;
+        self.left -= 1;
+        Ok(slot)
     }
 }
 
