@@ -107,13 +107,17 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__chat)
-            opts="-q -v -h --weights --threads --memory-limit --json --max-tokens --ignore-eos --stop --recommended --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed --system --chat-arg --quiet --verbose --color --help"
+            opts="-q -v -h --weights --family --threads --memory-limit --json --max-tokens --ignore-eos --stop --recommended --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed --system --chat-arg --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --weights)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --family)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -185,7 +189,7 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__compile)
-            opts="-o -q -v -h --output --emit --config-only --model --target --dtype --compute-dtype --max-model-len --max-num-seqs --max-num-batched-tokens --block-size --tokenizer --chat-template --rules --strict --json --quiet --verbose --color --help"
+            opts="-o -q -v -h --output --emit --config-only --model --target --dtype --compute-dtype --max-model-len --max-num-seqs --max-num-batched-tokens --block-size --tokenizer --chat-template --family --rules --strict --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -247,6 +251,10 @@ _mscc() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --family)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --rules)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -281,13 +289,17 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__eval)
-            opts="-q -v -h --weights --threads --memory-limit --file --window --json --quiet --verbose --color --help"
+            opts="-q -v -h --weights --family --threads --memory-limit --file --window --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --weights)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --family)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -521,13 +533,17 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__logits)
-            opts="-o -q -v -h --weights --threads --memory-limit --prompt --prompt-ids --chunk --hidden --output --json --quiet --verbose --color --help"
+            opts="-o -q -v -h --weights --family --threads --memory-limit --prompt --prompt-ids --chunk --hidden --output --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --weights)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --family)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -653,13 +669,17 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__run)
-            opts="-q -v -h --weights --threads --memory-limit --prompt --prompt-ids --json --max-tokens --ignore-eos --stop --recommended --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed --chat --system --chat-arg --quiet --verbose --color --help"
+            opts="-q -v -h --weights --family --threads --memory-limit --prompt --prompt-ids --json --max-tokens --ignore-eos --stop --recommended --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed --chat --system --chat-arg --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --weights)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --family)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

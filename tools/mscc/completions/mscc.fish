@@ -57,6 +57,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand compile" -l max-num-batched-to
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l block-size -d 'Tokens of a cache page [default: 16]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l tokenizer -d 'Directory with tokenizer files [default: the model\'s]' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l chat-template -d 'File with a chat template [default: the model\'s own]' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand compile" -l family -d 'File that describes the model\'s family, in place of a built-in one' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l rules -d 'File with rewrite rules of your own, which are proved first; may be given several times' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
@@ -67,6 +68,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand compile" -s q -l quiet -d 'Pri
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l weights -d 'Directory of the weights, in place of the one the plan was compiled from' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand run" -l family -d 'File that describes the family of the model compiled here, in place of a built-in one' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l threads -d 'Threads that compute [default: one for each core]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l memory-limit -d 'Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand run" -l prompt -d 'The prompt as text' -r
@@ -94,6 +96,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand run" -s q -l quiet -d 'Print r
 complete -c mscc -n "__fish_mscc_using_subcommand run" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l weights -d 'Directory of the weights, in place of the one the plan was compiled from' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand chat" -l family -d 'File that describes the family of the model compiled here, in place of a built-in one' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l threads -d 'Threads that compute [default: one for each core]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l memory-limit -d 'Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -l max-tokens -d 'Most tokens to generate [default: 128; in a conversation, as many as fit]' -r
@@ -118,6 +121,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand chat" -s q -l quiet -d 'Print 
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand chat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l weights -d 'Directory of the weights, in place of the one the plan was compiled from' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand logits" -l family -d 'File that describes the family of the model compiled here, in place of a built-in one' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l threads -d 'Threads that compute [default: one for each core]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l memory-limit -d 'Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -l prompt -d 'The prompt as text' -r
@@ -133,6 +137,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand logits" -s q -l quiet -d 'Prin
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand logits" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l weights -d 'Directory of the weights, in place of the one the plan was compiled from' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand eval" -l family -d 'File that describes the family of the model compiled here, in place of a built-in one' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l threads -d 'Threads that compute [default: one for each core]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l memory-limit -d 'Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand eval" -l file -d 'The text' -r -F
@@ -173,7 +178,7 @@ never\t''"
 complete -c mscc -n "__fish_mscc_using_subcommand models" -l json -d 'Print the list as JSON'
 complete -c mscc -n "__fish_mscc_using_subcommand models" -s q -l quiet -d 'Print results and errors alone'
 complete -c mscc -n "__fish_mscc_using_subcommand models" -s v -l verbose -d 'Also print what is done and how long it takes'
-complete -c mscc -n "__fish_mscc_using_subcommand models" -s h -l help -d 'Print help'
+complete -c mscc -n "__fish_mscc_using_subcommand models" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand completions" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
 never\t''"

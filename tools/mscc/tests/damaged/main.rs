@@ -112,8 +112,10 @@ fn listed(cases: &[Case], run: impl Fn(fn(&Model)) -> Result<Outcome, String> + 
 /// What a snapshot shows of a case: all but the list of families and the nearest one, so that a new family does not
 /// change what is said of damage.
 fn entry(name: &str, outcome: &Outcome) -> String {
-    let lines = outcome.stderr.lines().map(|line| match line.split_once("; known are ") {
-        Some((message, _)) => format!("    {message}; known are …\n"),
+    let lists = ["; known are ", "; `mscc models "];
+    let cut = |line: &str| lists.iter().find_map(|list| Some((line.split_once(list)?.0.to_owned(), *list)));
+    let lines = outcome.stderr.lines().map(|line| match cut(line) {
+        Some((message, list)) => format!("    {message}{list}…\n"),
         None => match line.trim_start().strip_prefix("the nearest is ").and_then(|rest| rest.split_once(','))
         {
             Some((family, _)) => format!("    {}\n", line.replace(family, "…")),
