@@ -30,7 +30,8 @@ pub(crate) fn check(op: OpKind, terms: &[(String, AttrTerm)]) -> Result<(), Attr
         .map(|(_, term)| match term {
             AttrTerm::Value(value) => vec![value],
             AttrTerm::Var(_) => pool.iter().collect(),
-            AttrTerm::Sizes(..) => pool.iter().filter(|attr| lists(attr)).collect(),
+            AttrTerm::Sizes(..) | AttrTerm::Axes(_) => pool.iter().filter(|attr| lists(attr)).collect(),
+            AttrTerm::DType(_) => pool.iter().filter(|attr| matches!(attr, Attr::Name(_))).collect(),
         })
         .collect();
     let mut at = vec![0; terms.len()];

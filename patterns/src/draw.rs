@@ -9,7 +9,7 @@ use mscc_ir::{DType, Dim, Symbol, TensorType};
 
 use crate::attrs;
 use crate::instantiate::Assignment;
-use crate::rule::{AttrTerm, DTypeClass, Given, Rule, Shape};
+use crate::rule::{AttrTerm, Axis, DTypeClass, Given, Rule, Shape, bare_name};
 
 /// Values of the symbols of an instance.
 pub(crate) type Sizes = BTreeMap<Symbol, i64>;
@@ -53,7 +53,15 @@ pub(crate) fn types(rule: &Rule, sampler: &mut Sampler, round: u32, attempt: u32
             .collect();
         types.insert(given.var.clone(), all);
     }
-    (Assignment { types, ..Assignment::default() }, draw.sizes)
+    let mut axes = BTreeMap::new();
+    for list in rule.matched_lists() {
+        for size in list {
+            size.for_each_symbol(&mut |name| {
+                axes.insert(name.name().to_owned(), draw.size(name.name(), false));
+            });
+        }
+    }
+    (Assignment { types, axes, ..Assignment::default() }, draw.sizes)
 }
 
 struct Draw<'a> {
@@ -84,28 +92,40 @@ impl Draw<'_> {
 
     fn shape(&mut self, rule: &Rule, given: &Given, nth: usize, leading: &[Dim]) -> Vec<Dim> {
         let mut shape = if given.leading { leading.to_vec() } else { Vec::new() };
-        for (axis, name) in given.axes.iter().enumerate() {
-            shape.push(match name.as_str() {
-                "_" => match self.axes.values().cloned().collect::<Vec<_>>() {
+        for (axis, wanted) in given.axes.iter().enumerate() {
+            shape.push(match wanted {
+                Axis::Any => match self.axes.values().cloned().collect::<Vec<_>>() {
                     known if self.sampler.below(2) == 0 && !known.is_empty() => {
                         known[self.sampler.below(known.len() as u64) as usize].clone()
                     }
                     _ => self.size(&format!("{}_{axis}", given.var), false),
                 },
-                number if number.starts_with(|c: char| c.is_ascii_digit()) => {
-                    number.parse().map_or(Dim::INVALID, Dim::constant)
-                }
-                name if rule.is_per_sibling(name) => self.size(&format!("{name}_{nth}"), false),
-                name => self.size(name, false),
+                Axis::Size(size) => match bare_name(size) {
+                    Some(name) if rule.is_per_sibling(name.name()) => {
+                        self.size(&format!("{name}_{nth}"), false)
+                    }
+                    Some(_) | None => self.computed(size),
+                },
             });
         }
         shape
+    }
+
+    /// A size by names, each drawn.
+    fn computed(&mut self, size: &Dim) -> Dim {
+        let mut names = Vec::new();
+        size.for_each_symbol(&mut |name| names.push(name.clone()));
+        let drawn: Vec<(Symbol, Dim)> =
+            names.into_iter().map(|name| (name.clone(), self.size(name.name(), false))).collect();
+        size.substitute(&|name| drawn.iter().find(|(other, _)| other == name).map(|(_, size)| size.clone()))
     }
 
     fn dtype(&mut self, class: DTypeClass) -> DType {
         let common = [DType::F32, DType::BF16, DType::F16];
         match self.sampler.below(3) {
             0 | 1 if class != DTypeClass::Int => self.sampler.pick(&common).copied().unwrap_or(DType::F32),
+            // The integers of a step.
+            0 | 1 => DType::I32,
             _ => loop {
                 if let Some(dtype) = self.sampler.pick(&DType::ALL).filter(|dtype| class.holds(**dtype)) {
                     break *dtype;
@@ -129,6 +149,13 @@ pub(crate) fn neighbour(assignment: &Assignment, sampler: &mut Sampler) -> Assig
     let kind = sampler.below(6);
     if kind == 0 {
         other.activations.push(var.clone());
+        return other;
+    }
+    if kind == 1 && !assignment.axes.is_empty() && sampler.below(2) == 0 {
+        let names: Vec<&String> = assignment.axes.keys().collect();
+        if let Some(name) = sampler.pick(&names) {
+            other.axes.insert((*name).clone(), Dim::constant(1 + sampler.below(40) as i64));
+        }
         return other;
     }
     if kind == 1 && !assignment.attrs.is_empty() {
@@ -183,7 +210,7 @@ pub(crate) fn attrs(
             let value = match term {
                 AttrTerm::Value(value) => value,
                 AttrTerm::Var(var) => bound.get(var).or_else(|| chosen.get(var))?,
-                AttrTerm::Sizes(..) => return None,
+                AttrTerm::Sizes(..) | AttrTerm::Axes(_) | AttrTerm::DType(_) => return None,
             };
             attrs.push((name.clone(), value.clone()));
         }

@@ -52,6 +52,9 @@ pub enum Problem {
     /// A variable that nothing gives a value.
     #[error("`?{0}` is not bound on the left side")]
     Unbound(String),
+    /// The name of an axis that stands alone nowhere on the left side.
+    #[error("no axis of the left side is called `{0}`")]
+    UnboundAxis(String),
     /// A clause of the left side whose result no clause before it reads.
     #[error(
         "`?{0}` is not an operand of a clause before this one, so there is no way to find it from the first"

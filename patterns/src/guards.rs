@@ -6,7 +6,7 @@
 use std::fmt;
 
 use mscc_ir::attr::Attr;
-use mscc_ir::{DType, TensorType};
+use mscc_ir::{DType, Dim, TensorType};
 
 use crate::rule::{GuardArg, GuardCall};
 
@@ -22,6 +22,9 @@ pub trait MatchView {
 
     /// The attribute value bound to `var`.
     fn attr(&self, var: &str) -> Option<&Attr>;
+
+    /// The lists of sizes written among the attributes of the left side, each with what was found there.
+    fn lists(&self) -> Vec<(&[Dim], Vec<Dim>)>;
 }
 
 /// Where a value comes from.
@@ -125,6 +128,15 @@ impl Guard {
 
 /// All guards, in order of name.
 pub const GUARDS: &[Guard] = &[
+    Guard {
+        name: "f32_holds",
+        doc: "every value of their dtypes is one of f32",
+        params: &[Param::Values],
+        repeats: true,
+        each: true,
+        symmetric: true,
+        check: f32_holds,
+    },
     Guard {
         name: "inverse",
         doc: "one permutation undoes the other",
@@ -301,6 +313,13 @@ fn lossless(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     Err(vec![Finding::new(from, x.dtype), Finding::new(to, y.dtype)])
 }
 
+fn f32_holds(args: &[GuardArg], view: &dyn MatchView) -> Checked {
+    match values(args, view)?.into_iter().find(|(_, ty)| !embeds(ty.dtype, DType::F32)) {
+        None => Ok(()),
+        Some((name, ty)) => Err(vec![Finding::new(name, ty.dtype)]),
+    }
+}
+
 /// Whether every value of float type `a` is one of float type `b`.
 fn embeds(a: DType, b: DType) -> bool {
     match a {
@@ -316,7 +335,6 @@ fn embeds(a: DType, b: DType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mscc_ir::Dim;
     use mscc_ir::reference::round_to;
 
     struct Types(Vec<TensorType>, Vec<Attr>);
@@ -333,6 +351,9 @@ mod tests {
         }
         fn attr(&self, var: &str) -> Option<&Attr> {
             self.1.get(var.parse::<usize>().ok()?)
+        }
+        fn lists(&self) -> Vec<(&[Dim], Vec<Dim>)> {
+            Vec::new()
         }
     }
 

@@ -7,9 +7,10 @@ use mscc_ir::graph::{Graph, Leaf, Value};
 use mscc_ir::ops::{OpKind, TypeError};
 use mscc_ir::reference::Sampler;
 use mscc_ir::tensor_type::resolve_axis;
-use mscc_ir::{Dim, Template, TensorType};
+use mscc_ir::{Dim, Symbol, Template, TensorType};
 
 use crate::draw;
+use crate::given::check_given;
 use crate::guards::{MatchView, Origin};
 use crate::rule::{Arg, AttrTerm, Clause, GuardArg, Output, Rule, Shape, Term};
 
@@ -20,8 +21,18 @@ pub struct Assignment {
     pub types: BTreeMap<String, Vec<TensorType>>,
     /// Value of each attribute variable.
     pub attrs: BTreeMap<String, Attr>,
+    /// Size of each axis that lists of sizes name.
+    pub axes: BTreeMap<String, Dim>,
     /// Operands of the left side that come from elsewhere than the rule's guards ask.
     pub activations: Vec<String>,
+}
+
+impl Assignment {
+    /// A list of sizes by the names of axes.
+    fn list(&self, list: &[Dim]) -> Vec<Dim> {
+        let size = |name: &Symbol| self.axes.get(name.name()).cloned();
+        list.iter().map(|dim| dim.substitute(&size)).collect()
+    }
 }
 
 /// One side of a rule as a graph.
@@ -80,6 +91,10 @@ pub(crate) fn build_left(
 /// Builds the right side of `rule`.
 pub fn right(rule: &Rule, assignment: &Assignment) -> Result<Side, BuildError> {
     let mut builder = Builder::new(rule, assignment.clone(), None);
+    // As in a match, names of axes stand for what the left side says, and for nothing where it does not hold.
+    let bindings = check_given(rule, &Instance { rule, assignment, left: None }).unwrap_or_default();
+    let sizes = bindings.axes.into_iter().filter_map(|(name, sizes)| Some((name, sizes.into_iter().next()?)));
+    builder.assignment.axes.extend(sizes);
     for clause in &rule.makes {
         builder.clause(clause)?;
     }
@@ -160,7 +175,7 @@ impl<'a> Builder<'a> {
     fn attrs(&mut self, term: &Term, operands: &[Value]) -> Result<Vec<(String, Attr)>, BuildError> {
         let is_free = |assignment: &Assignment, term: &AttrTerm| match term {
             AttrTerm::Var(var) => !assignment.attrs.contains_key(var),
-            AttrTerm::Value(_) | AttrTerm::Sizes(..) => false,
+            AttrTerm::Value(_) | AttrTerm::Sizes(..) | AttrTerm::Axes(_) | AttrTerm::DType(_) => false,
         };
         if let Some(sampler) = &mut self.sampler
             && term.attrs.iter().any(|(_, attr)| is_free(&self.assignment, attr))
@@ -178,6 +193,12 @@ impl<'a> Builder<'a> {
                     value.cloned().ok_or_else(|| BuildError::Unbound(var.clone()))?
                 }
                 AttrTerm::Sizes(var, axis) => Attr::Dims(self.sizes(var, *axis)?),
+                AttrTerm::Axes(list) => Attr::Dims(self.assignment.list(list)),
+                AttrTerm::DType(var) => {
+                    let ty = self.assignment.types.get(var).and_then(|types| types.first());
+                    let ty = ty.ok_or_else(|| BuildError::Unbound(var.clone()))?;
+                    Attr::Name(ty.dtype.name().to_owned())
+                }
             };
             attrs.push((name.clone(), value));
         }
@@ -257,5 +278,9 @@ impl MatchView for Instance<'_> {
 
     fn attr(&self, var: &str) -> Option<&Attr> {
         self.assignment.attrs.get(var)
+    }
+
+    fn lists(&self) -> Vec<(&[Dim], Vec<Dim>)> {
+        self.rule.matched_lists().into_iter().map(|list| (list, self.assignment.list(list))).collect()
     }
 }

@@ -109,6 +109,8 @@ impl Names {
                 AttrTerm::Value(value) => format!("{name}={value}"),
                 AttrTerm::Var(var) => format!("{name}={}", self.of(var)),
                 AttrTerm::Sizes(var, axis) => format!("{name}=sizes({}, {axis})", self.of(var)),
+                AttrTerm::DType(var) => format!("{name}=dtype({})", self.of(var)),
+                AttrTerm::Axes(list) => format!("{name}={list:?}"),
             })
             .collect();
         format!("({} {args:?} {attrs:?})", term.op.name())

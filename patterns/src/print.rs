@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
+use mscc_ir::attr::Attr;
+
 use crate::rule::{
-    Arg, AttrTerm, Clause, DTypeClass, Given, GuardArg, GuardCall, Numerics, Output, Phase, Rule, Shape, Term,
+    Arg, AttrTerm, Axis, Clause, DTypeClass, Given, GuardArg, GuardCall, Numerics, Output, Phase, Rule, Shape, Term,
 };
 
 impl Display for Rule {
@@ -87,6 +89,8 @@ impl Display for AttrTerm {
             AttrTerm::Value(attr) => write!(f, "{attr}"),
             AttrTerm::Var(name) => write!(f, "?{name}"),
             AttrTerm::Sizes(name, axis) => write!(f, "sizes(?{name}*, {axis})"),
+            AttrTerm::Axes(list) => write!(f, "{}", Attr::Dims(list.clone())),
+            AttrTerm::DType(name) => write!(f, "dtype(?{name})"),
         }
     }
 }
@@ -115,9 +119,18 @@ impl Display for GuardArg {
 /// The type alone, `float[.., H]`.
 impl Display for Given {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let leading = self.leading.then_some("..").into_iter();
-        let axes: Vec<&str> = leading.chain(self.axes.iter().map(String::as_str)).collect();
+        let leading = self.leading.then(|| "..".to_owned()).into_iter();
+        let axes: Vec<String> = leading.chain(self.axes.iter().map(Axis::to_string)).collect();
         write!(f, "{}[{}]", self.dtype.name(), axes.join(", "))
+    }
+}
+
+impl Display for Axis {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Axis::Any => f.write_char('_'),
+            Axis::Size(size) => write!(f, "{size}"),
+        }
     }
 }
 
@@ -137,11 +150,12 @@ impl DTypeClass {
 
 impl Phase {
     /// All phases in the order in which they run.
-    pub const ALL: [Phase; 3] = [Phase::Algebra, Phase::Merge, Phase::Fuse];
+    pub const ALL: [Phase; 4] = [Phase::Choose, Phase::Algebra, Phase::Merge, Phase::Fuse];
 
     /// Its name in rules.
     pub fn name(self) -> &'static str {
         match self {
+            Phase::Choose => "choose",
             Phase::Algebra => "algebra",
             Phase::Merge => "merge",
             Phase::Fuse => "fuse",

@@ -269,8 +269,8 @@ impl<'a> Prover<'a> {
             Numerics::Exact => pairs(&left_stored, &right_stored, same_bits, Rounded::Stored)?,
             Numerics::FewerRoundings => {
                 let usual =
-                    |ty: &Vec<TensorType>| ty.iter().all(|ty| matches!(ty.dtype, DType::F32 | DType::BF16));
-                if assignment.types.values().all(usual) {
+                    |ty: &TensorType| !ty.dtype.is_float() || matches!(ty.dtype, DType::F32 | DType::BF16);
+                if assignment.types.values().flatten().all(usual) {
                     for (nth, exact) in left_exact.iter().enumerate() {
                         let errors = [
                             relative_error(exact, &left_stored[nth]),

@@ -2,6 +2,7 @@
 
 use mscc_ir::attr::Attr;
 use mscc_ir::ops::OpKind;
+use mscc_ir::{Dim, Symbol};
 
 /// A rewrite rule: where `matches` is found and `guards` hold, `makes` computes the same values.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,11 +39,20 @@ impl Rule {
         sibling
             && self.matches.iter().any(|clause| clause.bind == var || clause.term.args.iter().any(starred))
     }
+
+    /// The lists of sizes among the attributes of the left side.
+    pub fn matched_lists(&self) -> Vec<&[Dim]> {
+        let mut lists = Vec::new();
+        self.matches.iter().for_each(|clause| clause.term.lists(&mut lists));
+        lists
+    }
 }
 
 /// When a rule runs; phases run in this order, each to saturation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
+    /// Forms of which now one and now the other costs less, by the sizes of the step.
+    Choose,
     /// Cancellation and motion of views, and what else later phases want to find simplified.
     Algebra,
     /// Joining of siblings that read the same value.
@@ -82,9 +92,27 @@ pub struct Given {
     pub dtype: DTypeClass,
     /// Whether any number of leading axes comes before `axes` (written `..`). All `..` of a rule are the same axes.
     pub leading: bool,
-    /// Sizes of the axes: names that stand for the same size throughout the rule, `_` for any, or numbers. A name
-    /// that occurs with starred variables only stands for one size per sibling.
-    pub axes: Vec<String>,
+    /// Sizes of the axes. A name that occurs with starred variables only stands for one size per sibling.
+    pub axes: Vec<Axis>,
+}
+
+/// The size of an axis.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Axis {
+    /// `_`: any.
+    Any,
+    /// A name that stands for the same size throughout the rule, a number, or an expression over names that stand
+    /// elsewhere by themselves.
+    Size(Dim),
+}
+
+/// The name, if the size is a name and no expression.
+pub fn bare_name(size: &Dim) -> Option<Symbol> {
+    let mut first = None;
+    size.for_each_symbol(&mut |symbol| {
+        first.get_or_insert_with(|| symbol.clone());
+    });
+    first.filter(|symbol| Dim::symbol(symbol.name()) == *size)
 }
 
 /// A class of element types.
@@ -119,6 +147,21 @@ pub struct Term {
     pub attrs: Vec<(String, AttrTerm)>,
 }
 
+impl Term {
+    fn lists<'a>(&'a self, lists: &mut Vec<&'a [Dim]>) {
+        for (_, attr) in &self.attrs {
+            if let AttrTerm::Axes(list) = attr {
+                lists.push(list);
+            }
+        }
+        for arg in &self.args {
+            if let Arg::Term(term) = arg {
+                term.lists(lists);
+            }
+        }
+    }
+}
+
 /// An operand pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arg {
@@ -150,6 +193,10 @@ pub enum AttrTerm {
     Var(String),
     /// `sizes(?w*, 0)`: the sizes along axis 0 of each of the siblings' values.
     Sizes(String, usize),
+    /// `[N, D + V]`: sizes by the names of axes, which on the left side are bound by standing there alone.
+    Axes(Vec<Dim>),
+    /// `dtype(?x)`: the element type of an operand.
+    DType(String),
 }
 
 /// A named condition with its arguments: `same_type(?x, ?r)`.

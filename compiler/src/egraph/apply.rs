@@ -7,7 +7,7 @@ use egg::Id;
 use mscc_ir::TensorType;
 use mscc_ir::attr::Attr;
 use mscc_ir::ops::Op;
-use mscc_patterns::given::check_given;
+use mscc_patterns::given::{Bindings, check_given};
 use mscc_patterns::guards::check_guard;
 use mscc_patterns::rule::{Arg, AttrTerm, Output, Rule, Term};
 
@@ -60,9 +60,10 @@ pub(super) fn plan(
     target: &dyn Target,
 ) -> Result<Plan, Refusal> {
     let view = View { classes, found };
-    check_given(rule, &view)?;
+    let bindings = check_given(rule, &view)?;
     rule.guards.iter().try_for_each(|call| check_guard(call, &view))?;
-    let mut planner = Planner { rule, found, classes, target, names: BTreeMap::new(), nodes: Vec::new() };
+    let mut planner =
+        Planner { rule, found, bindings, classes, target, names: BTreeMap::new(), nodes: Vec::new() };
     for clause in &rule.makes {
         let node = planner.term(&clause.term)?;
         planner.names.insert(&clause.bind, node);
@@ -76,6 +77,7 @@ pub(super) fn plan(
 struct Planner<'a> {
     rule: &'a Rule,
     found: &'a Match<'a>,
+    bindings: Bindings,
     classes: &'a Classes,
     target: &'a dyn Target,
     names: BTreeMap<&'a str, usize>,
@@ -124,6 +126,13 @@ impl Planner<'_> {
                     let sizes =
                         sizes.ok_or_else(|| self.malformed(format!("`?{var}*` has no axis {axis}")))?;
                     Some(Attr::Dims(sizes))
+                }
+                AttrTerm::Axes(list) => {
+                    Some(Attr::Dims(list.iter().map(|size| self.bindings.size(size)).collect()))
+                }
+                AttrTerm::DType(var) => {
+                    let ty = self.ty(self.result(var, 0)?)?;
+                    Some(Attr::Name(ty.dtype.name().to_owned()))
                 }
             };
             attrs.extend(value.map(|value| (name.clone(), value)));

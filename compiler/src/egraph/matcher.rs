@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use egg::Id;
-use mscc_ir::TensorType;
+use mscc_ir::{Dim, TensorType};
 use mscc_ir::attr::{Attr, Float};
 use mscc_ir::ops::Op;
 use mscc_patterns::guards::{Guard, MatchView, Origin, check_guard};
@@ -22,6 +22,8 @@ pub(super) struct Match<'r> {
     pub values: BTreeMap<&'r str, SmallVec<[Id; 1]>>,
     /// Attributes; `None` for one at its default.
     pub attrs: BTreeMap<&'r str, Option<Attr>>,
+    /// Lists of sizes as the rule writes them, with what was found.
+    pub lists: Vec<(&'r [Dim], Vec<Dim>)>,
     /// The nodes matched, with their classes.
     pub nodes: Vec<(Id, ENode)>,
 }
@@ -143,6 +145,7 @@ impl<'a, 'r> Matcher<'a, 'r> {
                     joined.values.entry(name).or_default().extend(value);
                 }
             }
+            joined.lists.extend(sibling.lists);
             joined.nodes.extend(sibling.nodes);
         }
         joined
@@ -256,7 +259,14 @@ fn bind_attrs<'r>(partial: &mut Match<'r>, terms: &'r [(String, AttrTerm)], op: 
                 let bound = partial.attrs.entry(var).or_insert_with(|| found.cloned());
                 bound.as_ref() == found
             }
-            AttrTerm::Sizes(..) => false,
+            AttrTerm::Axes(list) => match found {
+                Some(Attr::Dims(found)) => {
+                    partial.lists.push((list, found.clone()));
+                    found.len() == list.len()
+                }
+                Some(_) | None => false,
+            },
+            AttrTerm::Sizes(..) | AttrTerm::DType(_) => false,
         };
         if !fits {
             return Err(name);
@@ -332,5 +342,9 @@ impl MatchView for View<'_, '_> {
 
     fn attr(&self, var: &str) -> Option<&Attr> {
         self.found.attrs.get(var)?.as_ref()
+    }
+
+    fn lists(&self) -> Vec<(&[Dim], Vec<Dim>)> {
+        self.found.lists.clone()
     }
 }

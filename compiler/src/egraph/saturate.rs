@@ -44,7 +44,7 @@ pub fn saturate(graph: &Graph, symbols: &SymbolTable, rules: &[Rule], target: &d
     rules.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
     let mut stage = Stage::new(graph, target);
     let mut growth = Vec::new();
-    for phase in [Phase::Algebra, Phase::Merge, Phase::Fuse] {
+    for phase in Phase::ALL {
         let rules: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.phase == phase).collect();
         let iterations = stage.phase(phase, &rules);
         let (nodes, classes) = (stage.classes.total_size(), stage.classes.number_of_classes());

@@ -47,6 +47,9 @@ pub fn recut(module: &Module) -> Module {
     prune_state(joiner.out)
 }
 
+/// Attention in all its forms.
+const CORES: [OpKind; 3] = [OpKind::Attention, OpKind::LatentAttention, OpKind::RaggedAttention];
+
 /// A function, cut if it has an attention to be cut at.
 struct Parts {
     /// What ends a new function: up to and with the attention; the whole if it is not cut.
@@ -56,7 +59,10 @@ struct Parts {
 }
 
 fn cut(graph: &Graph) -> Parts {
-    let is_core = |kind: &NodeKind| matches!(kind, NodeKind::Op(op) if op.kind() == OpKind::Attention);
+    let is_core = |kind: &NodeKind| match kind {
+        NodeKind::Op(op) => CORES.contains(&op.kind()),
+        NodeKind::Leaf(_) => false,
+    };
     let mut cores = graph.nodes().filter(|(_, node)| is_core(&node.kind));
     let (Some((core, _)), None) = (cores.next(), cores.next()) else {
         return Parts { head: graph.clone(), tail: None };

@@ -82,16 +82,15 @@ impl Sampler {
                 leaves.insert(name, self.floats(dtype, &shape));
                 continue;
             }
-            match reader(graph, value) {
-                Some((_, user, Domain::ContextLen)) => contexts.push((name, user, shape)),
-                reader => {
-                    let data = self.ints(graph, reader, dtype, &shape, sizes)?;
-                    leaves.insert(name, Tensor::int(dtype, &shape, data));
-                }
+            if is_context(graph, value) {
+                contexts.push((name, value, shape));
+                continue;
             }
+            let data = self.ints(graph, reader(graph, value), dtype, &shape, sizes)?;
+            leaves.insert(name, Tensor::int(dtype, &shape, data));
         }
-        for (name, user, shape) in contexts {
-            let data = self.context_len(graph, user, &leaves, shape[0], sizes)?;
+        for (name, value, shape) in contexts {
+            let data = self.context_len(graph, value, &leaves, shape[0], sizes)?;
             leaves.insert(name, Tensor::int(DType::I32, &shape, data));
         }
         Ok(leaves)
@@ -148,15 +147,17 @@ impl Sampler {
             }
             Some((_, node, Domain::QueryStart { tokens })) => {
                 let tokens = other(node, tokens)?[0];
-                let capacity = capacity(graph, node, sizes)?;
-                self.query_start(tokens, count.saturating_sub(1), capacity)
+                let context = node.operands.iter().copied().find(|value| is_context(graph, *value));
+                let room = context.map_or(Ok(Room::ENDLESS), |context| room(graph, context, sizes))?;
+                self.query_start(tokens.min(room.rows), count.saturating_sub(1), room.of_sequence)
             }
         })
     }
 
-    /// Divides `tokens` among sequences that hold at most `capacity` each, if they can.
+    /// Divides `tokens` among sequences that hold at most `capacity` each; what they cannot hold is left over.
     fn query_start(&mut self, tokens: usize, sequences: usize, capacity: usize) -> Vec<i64> {
         let mut starts = vec![0];
+        let tokens = tokens.min(sequences.saturating_mul(capacity));
         let mut rest = tokens;
         for later in (0..sequences).rev() {
             let least = rest.saturating_sub(capacity.saturating_mul(later));
@@ -167,31 +168,96 @@ impl Sampler {
         starts
     }
 
-    /// Contexts that hold the new tokens and fit the block table of the attention `user`.
+    /// Contexts that hold the new tokens and fit the tables and the rows that all who read them have.
     fn context_len(
         &mut self,
         graph: &Graph,
-        user: &Node,
+        value: Value,
         leaves: &HashMap<String, Tensor>,
         count: usize,
         sizes: &dyn Fn(&Symbol) -> Option<i64>,
     ) -> Result<Vec<i64>, EvalError> {
-        let capacity = capacity(graph, user, sizes)? as i64;
-        let operands = user.op().map_or(&[][..], |op| op.kind().operands()).iter().zip(&user.operands);
-        let mut starts = operands.filter(|(operand, _)| matches!(operand.domain, Domain::QueryStart { .. }));
-        let starts = starts.next().and_then(|(_, value)| leaves.get(graph.value_name(*value)));
+        let room = room(graph, value, sizes)?;
+        let starts = readers(graph, value).find_map(|(_, user, _)| {
+            let starts = operand_with(user, |domain| matches!(domain, Domain::QueryStart { .. }));
+            leaves.get(graph.value_name(starts?))
+        });
+        let new = |sequence| starts.map_or(0, |starts| starts.ints()[sequence + 1] - starts.ints()[sequence]);
+        let mut rest = room.rows as i64 - (0..count).map(new).sum::<i64>();
         Ok((0..count)
             .map(|sequence| {
-                let new = starts.map_or(0, |starts| starts.ints()[sequence + 1] - starts.ints()[sequence]);
-                new + self.below((capacity - new + 1).max(1) as u64) as i64
+                let spare = (room.of_sequence as i64 - new(sequence)).min(rest);
+                let old = self.below((spare + 1).max(1) as u64) as i64;
+                rest -= old;
+                new(sequence) + old
             })
             .collect())
     }
 }
 
+/// Whether the value is the lengths of sequences: read as such, or as sizes beside a block table or starts of queries.
+fn is_context(graph: &Graph, value: Value) -> bool {
+    readers(graph, value).any(|(_, node, domain)| match domain {
+        Domain::ContextLen => true,
+        Domain::SizesOf { .. } | Domain::SizesOfResult => {
+            operand_with(node, |of| matches!(of, Domain::PagesOf(_) | Domain::QueryStart { .. })).is_some()
+        }
+        Domain::Values
+        | Domain::Positions
+        | Domain::RowsOf(_)
+        | Domain::PagesOf(_)
+        | Domain::IndexOf { .. }
+        | Domain::ResultRows
+        | Domain::SlotsOf(_)
+        | Domain::QueryStart { .. } => false,
+    })
+}
+
+/// What the contexts of a step may take.
+struct Room {
+    /// Tokens that a sequence's row of the block table holds.
+    of_sequence: usize,
+    /// Rows that all sequences have together.
+    rows: usize,
+}
+
+impl Room {
+    const ENDLESS: Room = Room { of_sequence: MAX_ELEMENTS as usize, rows: MAX_ELEMENTS as usize };
+}
+
+/// The room that all readers of the contexts `value` leave.
+fn room(
+    graph: &Graph,
+    value: Value,
+    sizes: &dyn Fn(&Symbol) -> Option<i64>,
+) -> Result<Room, EvalError> {
+    let mut room = Room::ENDLESS;
+    for (id, node, domain) in readers(graph, value) {
+        room.of_sequence = room.of_sequence.min(capacity(graph, node, sizes)?);
+        let rows = match domain {
+            Domain::SizesOf { operand } => node.operands[operand],
+            Domain::SizesOfResult => Value { node: id, index: 0 },
+            _ => continue,
+        };
+        room.rows = room.rows.min(shape_of(graph, rows, sizes)?[0]);
+    }
+    Ok(room)
+}
+
+/// The operand of a node that has such a domain.
+fn operand_with(node: &Node, is: impl Fn(Domain) -> bool) -> Option<Value> {
+    let operands = node.op()?.kind().operands().iter().zip(&node.operands);
+    operands.into_iter().find(|(operand, _)| is(operand.domain)).map(|(_, value)| *value)
+}
+
 /// The first user of `value` that cares about its values, and how.
 fn reader(graph: &Graph, value: Value) -> Option<(NodeId, &Node, Domain)> {
-    graph.nodes().find_map(|(id, node)| {
+    readers(graph, value).next()
+}
+
+/// The users of `value` that care about its values, and how.
+fn readers(graph: &Graph, value: Value) -> impl Iterator<Item = (NodeId, &Node, Domain)> {
+    graph.nodes().filter_map(move |(id, node)| {
         let kind = node.op()?.kind();
         let uses = node.operands.iter().enumerate().filter(|(_, operand)| **operand == value);
         let mut domains = uses.filter_map(|(at, _)| Some(kind.operand(at)?.domain));

@@ -96,6 +96,25 @@ impl<'a> Cursor<'a> {
         Ok((self.word("the variable's name")?, place))
     }
 
+    /// The same text from `at` on.
+    pub fn clone_at(&self, at: usize) -> Self {
+        Cursor { at, ..self.clone() }
+    }
+
+    /// Takes what stands before the next `,` or `]` outside parentheses.
+    pub fn operand_text(&mut self) -> &'a str {
+        self.place();
+        let mut depth = 0usize;
+        let ends = |c: char| {
+            depth = (depth + usize::from(c == '(')).saturating_sub(usize::from(c == ')'));
+            depth == 0 && matches!(c, ',' | ']')
+        };
+        let rest = self.rest();
+        let text = &rest[..rest.find(ends).unwrap_or(rest.len())];
+        self.at += text.len();
+        text.trim_end()
+    }
+
     /// Takes a number: digits with sign, point and exponent.
     pub fn number(&mut self) -> Result<&'a str, RuleError> {
         self.place();

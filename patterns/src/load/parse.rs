@@ -1,8 +1,10 @@
 //! One rule from its parts. The parts are read in the order in which names are bound, wherever they stand.
 
-use mscc_ir::Dim;
+use std::collections::BTreeSet;
+
 use mscc_ir::attr::{Attr, Float};
 use mscc_ir::ops::{Arity, OpKind};
+use mscc_ir::{Dim, Symbol};
 
 use super::cursor::Cursor;
 use super::scope::{Name, Role, Scope, Use};
@@ -12,7 +14,8 @@ use crate::error::{Problem, RuleError};
 use crate::guards::{GUARDS, Guard, Param};
 use crate::operand_orders::MAX_COMMUTATIVE;
 use crate::rule::{
-    Arg, AttrTerm, Clause, DTypeClass, Given, GuardArg, GuardCall, Numerics, Output, Phase, Rule, Shape, Term,
+    Arg, AttrTerm, Axis, Clause, DTypeClass, Given, GuardArg, GuardCall, Numerics, Output, Phase, Rule, Shape,
+    Term, bare_name,
 };
 
 /// Deepest nesting of nodes in a clause.
@@ -29,7 +32,7 @@ pub(super) fn rule(sections: &Sections<'_>) -> Result<Rule, RuleError> {
     let phase = only(sections.require("phase")?, |part| one_of(part, "phase", &Phase::ALL, Phase::name))?;
     let numerics =
         only(sections.require("numerics")?, |part| one_of(part, "numerics", &Numerics::ALL, Numerics::name))?;
-    let mut parser = Parser { scope: Scope::default(), siblings: false };
+    let mut parser = Parser::default();
     let (shape, matches) = only(sections.require("match")?, |part| parser.matches(part))?;
     let given = match sections.get("given") {
         Some(part) => only(part, |part| parser.given(part))?,
@@ -52,6 +55,11 @@ pub(super) fn rule(sections: &Sections<'_>) -> Result<Rule, RuleError> {
         matches.first().filter(|first| equals.iter().all(|(left, _)| left.name != first.bind))
     {
         return Err(equal.error_at(equal.at, Problem::FirstNotEqual(first.bind.clone())));
+    }
+    for (name, place) in &parser.read_axes {
+        if !parser.bound_axes.contains(name) {
+            return Err(matched.error_at(*place, Problem::UnboundAxis(name.name().to_owned())));
+        }
     }
     let guards = match sections.get("where") {
         Some(part) => only(part, |part| parser.guards(part))?,
@@ -89,9 +97,14 @@ fn one_of<T: Copy>(
     found.ok_or_else(|| part.error_at(place, Problem::unknown(what, word, names())))
 }
 
+#[derive(Default)]
 struct Parser {
     scope: Scope,
     siblings: bool,
+    /// Names of axes that the left side binds.
+    bound_axes: BTreeSet<Symbol>,
+    /// Names of axes that something is computed of, and where.
+    read_axes: Vec<(Symbol, usize)>,
 }
 
 impl Parser {
@@ -255,7 +268,7 @@ impl Parser {
                 }
                 Ok(AttrTerm::Var(name.to_owned()))
             }
-            Some(b'[') => Ok(AttrTerm::Value(Attr::Dims(dims(part)?))),
+            Some(b'[') => self.list(part, side),
             Some(b'-' | b'0'..=b'9') => {
                 let start = part.clone();
                 let number = part.number()?;
@@ -284,6 +297,16 @@ impl Parser {
                     part.expect(")")?;
                     Ok(AttrTerm::Sizes(name.to_owned(), axis))
                 }
+                "dtype" if side == Side::Right && part.peek() == Some(b'(') => {
+                    part.expect("(")?;
+                    let (name, place) = part.variable()?;
+                    self.scope.read(part, name, place, Use::Plain)?;
+                    if !self.scope.get(name).is_some_and(|name| name.role == Role::Operand) {
+                        return Err(part.error_at(place, Problem::NotOperand(name.to_owned())));
+                    }
+                    part.expect(")")?;
+                    Ok(AttrTerm::DType(name.to_owned()))
+                }
                 "sizes" => Err(part.error_at(
                     place,
                     Problem::Expected {
@@ -294,6 +317,43 @@ impl Parser {
                 word => Ok(AttrTerm::Value(Attr::Name(word.to_owned()))),
             },
         }
+    }
+
+    /// `H`, `_`, `64` or `2*H`.
+    fn axis(&mut self, part: &mut Cursor<'_>) -> Result<Axis, RuleError> {
+        let place = part.place();
+        let text = part.operand_text();
+        if text == "_" {
+            return Ok(Axis::Any);
+        }
+        let size: Dim = text.parse().map_err(|_: mscc_ir::dim::ParseDimError| {
+            part.clone_at(place).expected("an axis: a name, `_` or a size")
+        })?;
+        if size.as_const().is_some_and(|size| size <= 0) {
+            return Err(part.clone_at(place).expected("a size above 0"));
+        }
+        self.size(place, &size, true);
+        Ok(Axis::Size(size))
+    }
+
+    /// `[1, 0]`, or sizes by the names of axes, `[N, D + V]`; on the left side a name that stands alone is bound.
+    fn list(&mut self, part: &mut Cursor<'_>, side: Side) -> Result<AttrTerm, RuleError> {
+        let place = part.place();
+        let list = dims(part)?;
+        for size in &list {
+            self.size(place, size, side == Side::Left);
+        }
+        let is_literal = list.iter().all(|size| size.as_const().is_some());
+        Ok(if is_literal { AttrTerm::Value(Attr::Dims(list)) } else { AttrTerm::Axes(list) })
+    }
+
+    /// Notes the names of axes in a size.
+    fn size(&mut self, place: usize, size: &Dim, binds: bool) {
+        if let Some(name) = bare_name(size).filter(|_| binds) {
+            self.bound_axes.insert(name);
+            return;
+        }
+        size.for_each_symbol(&mut |name| self.read_axes.push((name.clone(), place)));
     }
 
     fn given(&mut self, part: &mut Cursor<'_>) -> Result<Vec<Given>, RuleError> {
@@ -320,7 +380,7 @@ impl Parser {
                     part.expect(",")?;
                 }
                 loop {
-                    axes.push(axis(part)?);
+                    axes.push(self.axis(part)?);
                     if part.eat("]") {
                         break;
                     }
@@ -434,16 +494,6 @@ impl Parser {
 enum Side {
     Left,
     Right,
-}
-
-/// `H`, `_` or `64`.
-fn axis(part: &mut Cursor<'_>) -> Result<String, RuleError> {
-    if part.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-        let start = part.clone();
-        let size: i64 = part.integer()?;
-        return if size > 0 { Ok(size.to_string()) } else { Err(start.clone().expected("a size above 0")) };
-    }
-    Ok(part.word("an axis: a name, `_` or a size")?.to_owned())
 }
 
 /// `[T, 64]`

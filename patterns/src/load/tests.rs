@@ -67,7 +67,7 @@ fn errors_tell_place_and_remedy() {
             RULE,
             "phase fuse",
             "phase fusion",
-            "f:3:7: unknown phase `fusion`: expected one of algebra, merge, fuse",
+            "f:3:7: unknown phase `fusion`: expected one of choose, algebra, merge, fuse",
         ),
         (RULE, "where", "wehre", "f:9:1: unknown part of a rule `wehre`: did you mean `where`?"),
         (RULE, "swiglu ?gate ?up", "swiglu ?gate ?upp", "f:7:26: `?upp` is not bound on the left side"),
@@ -101,6 +101,9 @@ fn errors_tell_place_and_remedy() {
             "(silu ?gate {eps=1})",
             "f:6:13: `silu`: unknown attribute `eps`: expected none",
         ),
+        (RULE, "(swiglu ?gate ?up)", "(reshape ?gate {shape=[I, J]})", "f:7:34: no axis of the left side is called `J`"),
+        (RULE, "?up: float[.., I]", "?up: float[.., 2 * J]", "f:4:43: no axis of the left side is called `J`"),
+        (RULE, "?up: float[.., I]", "?up: float[.., I - I]", "f:4:43: expected a size above 0, found `I`"),
         (RULE, "(silu ?gate)", "(rms_norm ?gate ?up)", "f:6:13: `rms_norm`: attribute `eps` is missing"),
         (
             RULE,

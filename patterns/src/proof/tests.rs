@@ -1,4 +1,5 @@
 use super::*;
+use crate::rule::Phase;
 use crate::load::{builtin, load};
 
 const ROUNDS: u32 = 60;
@@ -27,7 +28,8 @@ fn every_builtin_rule_is_proved() {
 fn other_values_are_found() {
     let wrong = [
         ("swiglu", "(swiglu ?gate ?up)", "(swiglu ?up ?gate)"),
-        ("add_rms_norm", "?w {eps=?eps})\nequal", "?w {eps=0.5})\nequal"),
+        ("add_rms_norm", "{eps=?eps, dtype=?dtype})\nequal", "{eps=0.5, dtype=?dtype})\nequal"),
+        ("absorb_latent", "{scale=?scale})\n      ?v", "{scale=0.5})\n      ?v"),
         ("add_rms_norm", "(add_rms_norm ?x ?r ?w", "(add_rms_norm ?x ?x ?w"),
         ("add_rms_norm", "?y = ?t.0  ?h = ?t.1", "?y = ?t.1  ?h = ?t.0"),
         ("transpose_of_inverse", "where inverse(?p, ?q)", "where same_type(?x, ?y)"),
@@ -119,7 +121,8 @@ fn bytes(side: &Side, sizes: &Sizes) -> i64 {
 
 #[test]
 fn no_builtin_rule_moves_more_bytes() {
-    for rule in builtin().unwrap() {
+    let one_way = |rule: &Rule| rule.phase != Phase::Choose;
+    for rule in builtin().unwrap().into_iter().filter(one_way) {
         let mut prover = Prover::new(&rule, 3);
         for round in 0..20 {
             let (assignment, sizes, left) = prover.instance(round).unwrap();
