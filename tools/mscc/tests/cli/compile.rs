@@ -8,7 +8,7 @@ use mscc_ir::text::print_module;
 #[test]
 fn stages_are_the_librarys_text() {
     let bench = Bench::new();
-    for fixture in FIXTURES {
+    for fixture in &fixtures() {
         let dir = fixture_dir(fixture);
         let options = Options { model: Some(dir.clone()), ..Options::default() };
         let compiled = mscc_compiler::compile(&options, false).unwrap();
@@ -22,15 +22,35 @@ fn stages_are_the_librarys_text() {
     assert_eq!(bench.read("fused.mir"), bench.ok(&["compile", &model, "--emit", "fused"]).as_bytes());
 }
 
+/// Parameters, and bytes of one token in the caches in bf16, by hand from configs.
+const SIZES: [(&str, u64, u64); 8] = [
+    ("deepseek-v3-671b.json", 671_026_419_200, 61 * (512 + 64) * 2),
+    ("llama-3.1-70b.json", 70_553_706_496, 80 * 2 * 8 * 128 * 2),
+    ("llama-3.2-1b.json", 1_235_814_400, 16 * 2 * 8 * 64 * 2),
+    ("mixtral-8x7b.json", 46_702_792_704, 32 * 2 * 8 * 128 * 2),
+    ("qwen2.5-0.5b.json", 494_032_768, 24 * 2 * 2 * 64 * 2),
+    ("qwen3-0.6b.json", 596_049_920, 28 * 2 * 8 * 128 * 2),
+    ("qwen3-235b-a22b.json", 235_093_634_560, 94 * 2 * 4 * 128 * 2),
+    ("qwen3-32b.json", 32_762_123_264, 64 * 2 * 8 * 128 * 2),
+];
+
 #[test]
 fn configs_alone_compile_but_do_not_run() {
     let bench = Bench::new();
     let configs = std::fs::read_dir(data().join("configs")).unwrap();
     let configs: Vec<String> = configs.map(|entry| text(&entry.unwrap().path())).collect();
-    assert!(configs.len() >= 6);
+    assert!(configs.len() >= 11);
     for config in &configs {
         bench.ok(&["compile", "--config-only", config, "-o", "plan.bin"]);
         bench.ok(&["inspect", "plan.bin"]);
+        let (_, name) = config.rsplit_once('/').unwrap();
+        if let Some((_, parameters, cached)) = SIZES.iter().find(|(known, ..)| name == *known) {
+            let memory = &bench.json(&["inspect", "plan.bin", "--json"])["memory"];
+            assert_eq!(memory["cache_bytes_per_token"], *cached, "{name}");
+            // Frequencies of rotary tables come on top, and what is widened to f32.
+            let made = memory["weight_bytes"].as_u64().unwrap() - 2 * parameters;
+            assert!(made < 1 << 16, "{name}: {made}");
+        }
         let first = bench.read("plan.bin");
         bench.ok(&["compile", config, "--config-only", "-o", "plan.bin"]);
         assert!(bench.read("plan.bin") == first, "{config}: the same before and behind the flag");
@@ -59,7 +79,7 @@ fn configs_alone_compile_but_do_not_run() {
 
 #[test]
 fn a_directory_and_a_yaml_with_equal_settings_give_equal_plans() {
-    for fixture in FIXTURES {
+    for fixture in &fixtures() {
         let bench = Bench::new();
         copy_model(&fixture_dir(fixture), &bench.path("model"));
         bench.write("model.yaml", "model: model\ncompute_dtype: float32\nblock_size: 8\n");

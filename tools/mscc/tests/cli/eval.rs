@@ -2,13 +2,13 @@
 
 use crate::*;
 
-fn eval(compute_dtype: &str, extra: &[&str]) -> (Value, f64) {
+fn eval(model: &Path, compute_dtype: &str, extra: &[&str]) -> (Value, f64) {
     let bench = Bench::new();
-    bench.ok(&["compile", &text(&bard()), "-o", "plan.bin", "--compute-dtype", compute_dtype]);
-    let file = text(&bard().join("eval.txt"));
+    bench.ok(&["compile", &text(model), "-o", "plan.bin", "--compute-dtype", compute_dtype]);
+    let file = text(&model.join("eval.txt"));
     let args = ["eval", "plan.bin", "--file", &file, "--window", "256", "--json"];
     let done = bench.json(&[&args[..], extra].concat());
-    let expected = read_json(&bard().join("expected.json"));
+    let expected = read_json(&model.join("expected.json"));
     assert_eq!(done["schema"], "mscc.eval.v1");
     assert_eq!(done["text_tokens"], expected["eval_tokens"]);
     assert_eq!(done["evaluated_tokens"].as_u64(), expected["eval_tokens"].as_u64().map(|tokens| tokens - 1));
@@ -19,16 +19,20 @@ fn eval(compute_dtype: &str, extra: &[&str]) -> (Value, f64) {
 
 #[test]
 fn f32_within_a_twentieth_of_a_percent() {
-    let (one, error) = eval("float32", &["--threads", "1"]);
-    assert!(error <= 0.0005, "{error}");
-    let (two, _) = eval("float32", &["--threads", "2"]);
-    assert_eq!(one["nll"], two["nll"]);
+    for model in bards() {
+        let (one, error) = eval(&model, "float32", &["--threads", "1"]);
+        assert!(error <= 0.0005, "{}: {error}", model.display());
+        let (two, _) = eval(&model, "float32", &["--threads", "2"]);
+        assert_eq!(one["nll"], two["nll"], "{}", model.display());
+    }
 }
 
 #[test]
 fn bf16_within_half_a_percent() {
-    let (_, error) = eval("bfloat16", &[]);
-    assert!(error <= 0.005, "{error}");
+    for model in bards() {
+        let (_, error) = eval(&model, "bfloat16", &[]);
+        assert!(error <= 0.005, "{}: {error}", model.display());
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn cache_bytes(config: &Value, element_bytes: u64) -> u64 {
 
 #[test]
 fn json_of_every_fixture() {
-    for fixture in FIXTURES {
+    for fixture in DENSE {
         let bench = Bench::with_plan(fixture);
         let config = read_json(&fixture_dir(fixture).join("config.json"));
         let plan = bench.json(&["inspect", "plan.bin", "--json"]);

@@ -4,7 +4,7 @@ use crate::*;
 
 #[test]
 fn logits_of_every_prompt_of_every_fixture() {
-    for fixture in FIXTURES {
+    for fixture in &fixtures() {
         let bench = Bench::with_plan(fixture);
         let expected = read_json(&fixture_dir(fixture).join("expected.json"));
         let tensors = read_tensors(&fixture_dir(fixture).join("expected.safetensors"));
@@ -23,7 +23,7 @@ fn logits_of_every_prompt_of_every_fixture() {
 
 #[test]
 fn hidden_states_by_source_name() {
-    for fixture in FIXTURES {
+    for fixture in &fixtures() {
         let bench = Bench::with_plan(fixture);
         let expected = read_json(&fixture_dir(fixture).join("expected.json"));
         let tensors = read_tensors(&fixture_dir(fixture).join("expected.safetensors"));
@@ -35,7 +35,8 @@ fn hidden_states_by_source_name() {
         let mut got = read_tensors(&bench.path("out"));
         let mut names = vec![("logits".to_owned(), &prompt["logits"])];
         names.push(("model.embed_tokens".to_owned(), &prompt["embed"]));
-        names.push(("model.norm".to_owned(), &prompt["last_hidden"]));
+        let norm = if fixture == "phi" { "model.final_layernorm" } else { "model.norm" };
+        names.push((norm.to_owned(), &prompt["last_hidden"]));
         let layers = prompt["layers"].as_array().unwrap().iter().enumerate();
         names.extend(layers.map(|(index, layer)| (format!("model.layers.{index}"), layer)));
         for (name, tensor) in names {

@@ -1,0 +1,116 @@
+//! Families: the built-in ones, and those that a user describes.
+
+use crate::*;
+
+/// The text of a built-in family.
+fn builtin(name: &str) -> String {
+    let families = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("models/families");
+    std::fs::read_to_string(families.join(format!("{name}.yaml"))).unwrap()
+}
+
+#[test]
+fn a_built_in_family_as_a_users_file_gives_the_same_plan() {
+    for fixture in ["qwen3", "deepseek_v3", "gemma3_text", "gpt_oss"] {
+        let bench = Bench::new();
+        copy_model(&fixture_dir(fixture), &bench.path("model"));
+        bench.ok(&["compile", "model", "-o", "builtin.bin"]);
+        std::fs::create_dir(bench.path("conf")).unwrap();
+        bench.write("conf/my_family.yaml", builtin(fixture));
+        bench.write("conf/model.yaml", "model: ../model\nfamily: ./my_family.yaml\n");
+        bench.ok(&["compile", "model", "--family", "conf/my_family.yaml", "-o", "flag.bin"]);
+        assert!(bench.read("flag.bin") == bench.read("builtin.bin"), "{fixture}");
+        bench.write("yaml.yaml", "model: model\nfamily: conf/my_family.yaml\n");
+        bench.ok(&["compile", "yaml.yaml", "-o", "yaml.bin"]);
+        assert!(bench.read("yaml.bin") == bench.read("builtin.bin"), "{fixture}");
+        bench.ok(&["compile", "conf/model.yaml", "-o", "conf.bin"]);
+    }
+}
+
+#[test]
+fn a_model_of_an_unknown_type_runs_by_a_family_of_the_users() {
+    let bench = Bench::new();
+    copy_model(&fixture_dir("qwen3"), &bench.path("model"));
+    let config = std::fs::read_to_string(bench.path("model/config.json")).unwrap();
+    let renamed = config.replace("\"qwen3\"", "\"lark\"").replace("Qwen3ForCausalLM", "LarkForCausalLM");
+    bench.write("model/config.json", renamed);
+    bench.write(
+        "lark.yaml",
+        builtin("qwen3").replace("_type: qwen3", "_type: lark").replace("Qwen3For", "LarkFor"),
+    );
+    let run = |model: &str, more: &[&str]| {
+        bench
+            .ok(&[&["run", model, "--prompt-ids", "1,2,3", "--max-tokens", "8", "--ignore-eos"], more]
+                .concat())
+    };
+    let unknown = bench.fails(2, &["run", "model", "--prompt-ids", "1"]);
+    assert!(unknown.contains("there is no family for `model_type` = \"lark\""), "{unknown}");
+    assert!(unknown.contains("--family"), "{unknown}");
+    let expected = run(&text(&fixture_dir("qwen3")), &[]);
+    assert_eq!(run("model", &["--family", "lark.yaml"]), expected);
+    bench.write("model.yaml", "model: model\nfamily: lark.yaml\nstrict: true\n");
+    assert_eq!(run("model.yaml", &[]), expected);
+    bench.ok(&["compile", "model.yaml", "-o", "plan.bin"]);
+    let printed = bench.ok(&["inspect", "plan.bin"]);
+    assert!(printed.contains("lark, not built in"), "{printed}");
+    assert_eq!(bench.json(&["inspect", "plan.bin", "--json"])["family"], "lark");
+
+    insta::assert_snapshot!(
+        bench.fails(2, &["run", "plan.bin", "--family", "lark.yaml", "--prompt-ids", "1"]),
+        @"error: --family is for models that are compiled now, and plan.bin is a plan: `mscc compile MODEL --family FILE`"
+    );
+    let message = bench.fails(2, &["compile", "model.yaml", "-o", "lark.yaml"]);
+    assert!(message.contains("the family's file lark.yaml would be lost"), "{message}");
+}
+
+#[test]
+fn a_family_that_describes_another_model_than_the_one_of_its_name_is_told_of() {
+    let bench = Bench::new();
+    bench.write("mine.yaml", builtin("qwen3").replace("hidden_states + self_attn(input", "self_attn(input"));
+    let model = text(&fixture_dir("qwen3"));
+    bench.ok(&["compile", &model, "--family", "mine.yaml", "-o", "plan.bin"]);
+    let plan = bench.json(&["inspect", "plan.bin", "--json"]);
+    insta::assert_snapshot!(plan["warnings"][0].as_str().unwrap(), @"mine.yaml: it describes another model than the built-in family qwen3");
+}
+
+#[test]
+fn errors_point_into_the_file() {
+    let bench = Bench::new();
+    let family = builtin("qwen3");
+    let model = text(&fixture_dir("qwen3"));
+    let fails = |text: &str| {
+        bench.write("mine.yaml", text);
+        bench.fails(2, &["compile", &model, "--family", "mine.yaml", "-o", "plan.bin"])
+    };
+    let with = |from: &str, to: &str| {
+        assert!(family.contains(from), "{from}");
+        fails(&family.replacen(from, to, 1))
+    };
+    let messages = [
+        fails("{"),
+        fails("- a"),
+        with("\nlayers:", "\n\tlayers:"),
+        with("layers:", "layers"),
+        with("lm_head:", "lm_haed:"),
+        with("block: embedding", "block: embeding"),
+        with("block: embedding", "block: rms_norm"),
+        with("num_embeddings:", "num_embedings:"),
+        with("  num_embeddings: vocab_size\n", ""),
+        with("num_embeddings: vocab_size", "num_embeddings: vocab_sise"),
+        with("num_embeddings: vocab_size", "num_embeddings: vocab_size +"),
+        with("num_embeddings: vocab_size", "num_embeddings: squareroot(vocab_size)"),
+        with("num_embeddings: vocab_size", "num_embeddings: vocab_size / 3"),
+        with("num_embeddings: vocab_size", "num_embeddings: \"'many'\""),
+        with("embedding_dim: hidden_size", "embedding_dim: hidden_size * 2"),
+        with("mlp(post_attention_layernorm(residual))", "mpl(post_attention_layernorm(residual))"),
+        with("mlp(post_attention_layernorm(residual))", "mlp(residual)"),
+        with("mlp(post_attention_layernorm(residual))", "mlp(post_attention_layernorm(resid))"),
+        with("model.layers.{i}", "model.layers.{j}"),
+        with("model.layers.{i}", "model.layers"),
+    ];
+    insta::assert_snapshot!(messages.join("\n\n"));
+    assert!(fails(&"#".repeat(1 << 17)).contains("mine.yaml:1:1: larger than 65536 bytes"));
+    assert!(fails(&"#".repeat(1 << 21)).contains("larger than 1 MiB"));
+    bench.write("model.yaml", format!("model: {model}\nfamily: none.yaml\n"));
+    insta::assert_snapshot!(bench.fails(2, &["compile", "model.yaml", "-o", "plan.bin"]), @"error: model.yaml:2:9: `family`: cannot read none.yaml: No such file or directory (os error 2)");
+    assert_eq!(bench.files(), ["mine.yaml", "model.yaml"]);
+}
