@@ -127,7 +127,7 @@ def refuse(res, cfg, spec):
 
 def best_seed(spec):
     best, layout, why = None, None, []
-    for k in range(spec.get("tries", 24)):
+    for k in range(spec.get("tries", 48)):
         seed = spec["seed"] * 1000 + k
         with tempfile.TemporaryDirectory() as d:
             cfg, _, layout, prompts, _ = attempt(spec, seed, d, layout)
@@ -138,6 +138,9 @@ def best_seed(spec):
                 no = refuse(res, cfg, spec)
             if no is None and not bf16_reference(d, prompts, res["tensors"])[1]:
                 no = "a router choice differs in bfloat16"
+            # Another order of roundings than the reference's is as good: choices that hang on it say nothing.
+            if no is None and shaken(d, prompts, res, trials=6, eps=2 ** -9)[1]:
+                no = "a router choice hangs on rounding to bfloat16"
             if no:
                 why.append(no)
                 continue

@@ -284,7 +284,7 @@ SPECS = [
                   sliding_window=6, layer_types=["sliding_attention", "full_attention"], swiglu_limit=0.8, attention_bias=True, rope_theta=150000.0,
                   rope_scaling={"rope_type": "yarn", "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
                                 "original_max_position_embeddings": 64}),
-            init={r"gate_up_proj$": lambda x: x * 0.35},
+            init={r"gate_up_proj$": lambda x: x * 0.35}, tries=400,
             ablations={"sliding_window": {"sliding_window": 100}, "swiglu_limit": {"swiglu_limit": 7.0}, "rope_scaling": {"rope_scaling": None}}),
     fixture("internlm3", 65, "InternLM 3: as Llama with head_dim of its own, qkv_bias (q, k, v, o) and bias (MLP), rope_type dynamic, which "
             "changes nothing within max_position_embeddings",

@@ -64,6 +64,8 @@ pub fn data() -> PathBuf {
 /// What the reference gives for a fixture.
 #[derive(Debug, Deserialize)]
 pub struct Expected {
+    /// The family.
+    pub model_type: String,
     /// Prompts with their continuations.
     pub prompts: Vec<Prompt>,
     /// Prompts that were continued together.

