@@ -114,3 +114,29 @@ fn errors_point_into_the_file() {
     insta::assert_snapshot!(bench.fails(2, &["compile", "model.yaml", "-o", "plan.bin"]), @"error: model.yaml:2:9: `family`: cannot read none.yaml: No such file or directory (os error 2)");
     assert_eq!(bench.files(), ["mine.yaml", "model.yaml"]);
 }
+
+#[test]
+fn the_example_of_the_documentation_compiles() {
+    let bench = Bench::new();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("docs/families.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let part = |language: &str| {
+        let (_, behind) = page.split_once(&format!("```{language}\n")).unwrap();
+        behind.split_once("```").unwrap().0
+    };
+    bench.write("config.json", part("json"));
+    bench.write("lark.yaml", part("yaml"));
+    bench.write("model.yaml", "model: config.json\nfamily: lark.yaml\nstrict: true\n");
+    bench.ok(&["compile", "model.yaml", "--config-only", "-o", "plan.bin"]);
+    let plan = bench.json(&["inspect", "plan.bin", "--json"]);
+    assert_eq!(plan["family"], "lark");
+    let traced = bench.ok(&["compile", "model.yaml", "--config-only", "--emit", "traced"]);
+    for part in [
+        "cache window32 window 32 block 16 layers [0..2, 3..5] ",
+        "cache full full block 16 layers [2..3, 5..6] ",
+        "\"transformer.blocks.{i}.moe.experts.{e}.down_proj.weight\": f32[4, 96, 128]",
+        "{by=0.4898979",
+    ] {
+        assert!(traced.contains(part), "{part} is missing:\n{traced}");
+    }
+}

@@ -1,4 +1,5 @@
 mod errors;
+mod families;
 mod source;
 
 use std::env;
@@ -12,7 +13,7 @@ use anyhow::Context;
 /// Shells that completions are made for, and how the files are called that they look for.
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "mscc.bash"), ("zsh", "_mscc"), ("fish", "mscc.fish")];
 
-/// Write what is made from the source: manual pages, completions, docs/errors.md.
+/// Write what is made from the source: manual pages, completions, docs/errors.md, parts of docs/families.md.
 ///
 /// Tests fail when these are not current.
 #[derive(clap::Args)]
@@ -22,6 +23,8 @@ pub struct Args {}
 pub fn run(_: &Args) -> anyhow::Result<()> {
     let errors = root().join("docs/errors.md");
     fs::write(&errors, errors::page(&root())?).with_context(|| errors.display().to_string())?;
+    let families = root().join("docs/families.md");
+    fs::write(&families, families::page(&root())?).with_context(|| families.display().to_string())?;
     let tools = root().join("tools/mscc");
     let (man, completions) = (tools.join("man"), tools.join("completions"));
     for dir in [&man, &completions] {
@@ -60,6 +63,13 @@ fn root() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_of_families_is_current() {
+        let page = families::page(&root()).unwrap();
+        let current = fs::read_to_string(root().join("docs/families.md")).unwrap_or_default();
+        assert!(page == current, "docs/families.md is not what the source says: run `cargo xtask docs`");
+    }
 
     #[test]
     fn the_page_of_errors_is_current() {

@@ -171,16 +171,7 @@ fn split(arguments: &str) -> Vec<String> {
 
 /// The doc comment in an item's attributes.
 fn docs(attributes: &[Attribute]) -> Docs {
-    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
-        Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
-            Expr::Lit(value) => match &value.lit {
-                Lit::Str(text) => Some(text.value().trim().to_owned()),
-                _ => None,
-            },
-            _ => None,
-        },
-        _ => None,
-    });
+    let lines = attributes.iter().filter_map(doc_line).map(|line| line.trim().to_owned());
     let text = lines.collect::<Vec<_>>().join("\n");
     let mut found = Docs::default();
     for (index, paragraph) in text.split("\n\n").enumerate() {
@@ -192,6 +183,20 @@ fn docs(attributes: &[Attribute]) -> Docs {
         }
     }
     found
+}
+
+/// A line of a doc comment, if the attribute is one.
+pub fn doc_line(attribute: &Attribute) -> Option<String> {
+    match &attribute.meta {
+        Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
+            Expr::Lit(value) => match &value.lit {
+                Lit::Str(text) => Some(text.value()),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Names of types.
