@@ -15,15 +15,15 @@ use mscc_models::families;
 use mscc_models::hf::{GenerationConfig, HfConfig, ModelDir, ModelDirError};
 use mscc_models::spec::{Family, FamilyError};
 use mscc_models::{Ignored, TraceError, TraceOptions, Traced};
-use mscc_patterns::Rule;
 
 use crate::advice::advice;
 use crate::egraph::{Outcome, Report};
 use crate::files::{MAX_BYTES, read_text};
+use crate::forms::{Form, forms};
 use crate::lower::{LowerError, lower};
 use crate::options::{Named, OptionError, OptionPlace, Options, Resolved};
+use crate::passes::BrokenPass;
 use crate::passes::weight_dtype::cast_weights;
-use crate::passes::{self, BrokenPass, Pass};
 use crate::rules::{self, RulesError};
 use crate::target::Target;
 
@@ -37,10 +37,12 @@ pub struct Compiled {
     pub plan: Plan,
     /// The model as its author wrote it.
     pub traced: Module,
-    /// The model after all passes.
+    /// The model after all passes, in the form that runs all steps.
     pub fused: Module,
-    /// What fusion did, for each function.
+    /// What fusion did, for each function of that.
     pub reports: Vec<Report>,
+    /// The forms for steps of certain sizes, which the plan holds beside that.
+    pub forms: Vec<Form>,
     /// What in the model's files changes nothing, and why.
     pub ignored: Vec<Ignored>,
     /// What is allowed and yet probably not meant, such as a model without a tokenizer.
@@ -128,9 +130,13 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     let family = family(options)?;
     let (traced, note) = trace(family.as_ref(), &config, checkpoint.as_ref(), &resolved)?;
     let rules = rules::load(options.rules.as_deref().unwrap_or_default())?;
-    let (fused, reports) = optimise(&traced.module, &resolved, &rules, &target)?;
-    let mut lowered = lower(&fused, &target)?;
-    list_graphs(&mut lowered.variant.functions, &fused, &reports);
+    let mut forms =
+        forms(&cast_weights(&traced.module, resolved.dtype), resolved.latent_attention, &rules, &target)?;
+    let mut lowered = lower(&forms, &target)?;
+    for (variant, form) in lowered.variants.iter_mut().zip(&forms) {
+        list_graphs(&mut variant.functions, &form.module, &form.reports);
+    }
+    let Form { module: fused, reports, .. } = forms.pop().expect("the last form runs all steps");
     let text = text_assets(&dir, &config, options)?;
     let vocab_size = lowered.outputs.iter().find(|output| output.name == "logits");
     let vocab_size = vocab_size.and_then(|logits| logits.shape.last()?.as_const()).unwrap_or(0);
@@ -160,12 +166,12 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
             files: checkpoint.as_ref().map_or(Vec::new(), weight_files),
             recipes: lowered.recipes,
         },
-        programs: vec![Program { name: "main".to_owned(), variants: vec![lowered.variant] }],
+        programs: vec![Program { name: "main".to_owned(), variants: lowered.variants }],
         text,
     };
     validate(&plan)?;
     let advice = advice(&dir, &plan);
-    Ok(Compiled { plan, traced: traced.module, fused, reports, ignored: traced.ignored, advice })
+    Ok(Compiled { plan, traced: traced.module, fused, reports, forms, ignored: traced.ignored, advice })
 }
 
 fn checkpoint(dir: &ModelDir, given: &Path) -> Result<Checkpoint, CompileError> {
@@ -203,17 +209,9 @@ fn trace(
         let other = mscc_models::trace_family(builtin, config, checkpoint, &options);
         !other.is_ok_and(|other| other.module == traced.module)
     });
-    let note = || format!("{}: it describes another model than the built-in family {}", own.file, own.model_type);
+    let note =
+        || format!("{}: it describes another model than the built-in family {}", own.file, own.model_type);
     Ok((traced, differs.then(note)))
-}
-
-fn optimise(
-    traced: &Module,
-    resolved: &Resolved,
-    rules: &[Rule],
-    target: &Target,
-) -> Result<(Module, Vec<Report>), CompileError> {
-    Ok(passes::run(&cast_weights(traced, resolved.dtype), &Pass::ALL, rules, target)?)
 }
 
 /// Puts the graphs before and after fusion beside the launches made of them.

@@ -158,6 +158,7 @@ static KEYS: &[Key] = &[
     own_key("max_num_seqs"),
     own_key("max_num_batched_tokens"),
     own_key("block_size"),
+    own_key("latent_attention"),
     own_key("tokenizer"),
     own_key("chat_template"),
     own_key("family"),

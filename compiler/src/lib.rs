@@ -12,6 +12,7 @@ pub mod cost;
 pub mod dialects;
 pub mod egraph;
 pub mod files;
+pub mod forms;
 pub mod lower;
 pub mod memory;
 pub mod model_yaml;

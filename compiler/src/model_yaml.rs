@@ -273,6 +273,7 @@ impl Reader<'_> {
             "max_num_seqs" => options.max_num_seqs = Some(number()?),
             "max_num_batched_tokens" => options.max_num_batched_tokens = Some(number()?),
             "block_size" => options.block_size = Some(number()?),
+            "latent_attention" => options.latent_attention = Some(text()?),
             "tokenizer" => options.tokenizer = Some(path(value)?),
             "chat_template" => options.chat_template = Some(path(value)?),
             "family" => options.family = Some(path(value)?),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use mscc_ir::DType;
 
+use crate::forms::LatentForm;
+
 /// Options of a compilation; all but the model have defaults.
 ///
 /// | key                      | default                               |
@@ -18,6 +20,7 @@ use mscc_ir::DType;
 /// | `max_num_seqs`           | 64                                    |
 /// | `max_num_batched_tokens` | 2048                                  |
 /// | `block_size`             | 16                                    |
+/// | `latent_attention`       | `auto`: as costs least for the step   |
 /// | `tokenizer`              | the model's directory                 |
 /// | `chat_template`          | the model's own                       |
 /// | `family`                 | the built-in one for the model        |
@@ -41,6 +44,8 @@ pub struct Options {
     pub max_num_batched_tokens: Option<u32>,
     /// Tokens of a cache page.
     pub block_size: Option<u32>,
+    /// Form of attention over cached latents: `auto`, `absorbed` or `expanded`.
+    pub latent_attention: Option<String>,
     /// Directory with tokenizer files.
     pub tokenizer: Option<PathBuf>,
     /// File with a chat template.
@@ -115,6 +120,8 @@ pub struct Resolved {
     pub max_num_batched_tokens: u32,
     /// Tokens of a cache page.
     pub block_size: u32,
+    /// Form of attention over cached latents.
+    pub latent_attention: LatentForm,
     /// Whether warnings about the model's files are errors.
     pub strict: bool,
 }
@@ -134,6 +141,7 @@ impl Options {
             max_num_seqs: over.max_num_seqs.or(self.max_num_seqs),
             max_num_batched_tokens: over.max_num_batched_tokens.or(self.max_num_batched_tokens),
             block_size: over.block_size.or(self.block_size),
+            latent_attention: over.latent_attention.or(self.latent_attention),
             tokenizer: over.tokenizer.or(self.tokenizer),
             chat_template: over.chat_template.or(self.chat_template),
             family: over.family.or(self.family),
@@ -154,6 +162,7 @@ impl Options {
             "max_num_seqs" => self.max_num_seqs.is_some(),
             "max_num_batched_tokens" => self.max_num_batched_tokens.is_some(),
             "block_size" => self.block_size.is_some(),
+            "latent_attention" => self.latent_attention.is_some(),
             "tokenizer" => self.tokenizer.is_some(),
             "chat_template" => self.chat_template.is_some(),
             "family" => self.family.is_some(),
@@ -194,6 +203,13 @@ impl Options {
                 return Err(bad("compute_dtype", "float32 or bfloat16", compute.unwrap_or(other.name())));
             }
         };
+        let latent_attention = match self.latent_attention.as_deref() {
+            None => LatentForm::Auto,
+            Some(name) => LatentForm::ALL
+                .into_iter()
+                .find(|form| form.name() == name)
+                .ok_or_else(|| bad("latent_attention", "auto, absorbed or expanded", name))?,
+        };
         let max_num_batched_tokens = self.max_num_batched_tokens.unwrap_or(2048);
         let resolved = Resolved {
             target,
@@ -203,6 +219,7 @@ impl Options {
             max_num_seqs: self.max_num_seqs.unwrap_or(64.min(max_num_batched_tokens.max(1))),
             max_num_batched_tokens,
             block_size: self.block_size.unwrap_or(16),
+            latent_attention,
             strict: self.strict.unwrap_or(false),
         };
         in_range("max_model_len", resolved.max_model_len.unwrap_or(1), 1 << 26)?;

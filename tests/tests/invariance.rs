@@ -14,39 +14,82 @@ use safetensors::tensor::TensorView;
 fn threads_chunks_batch_mates_and_block_sizes() {
     for name in FIXTURES {
         for compute in ["float32", "bfloat16"] {
-            check(name, compute);
+            // Within one form: which of several a step runs in depends on its sizes.
+            let compiled = compile_model(&Fixture::open(name).dir, compute, |_| {});
+            let several = compiled.plan.programs[0].variants.len() > 1;
+            for form in if several { &["absorbed", "expanded"][..] } else { &["auto"] } {
+                check(name, compute, form);
+            }
         }
     }
 }
 
-fn check(name: &str, compute: &str) {
+fn check(name: &str, compute: &str, form: &str) {
     let fixture = Fixture::open(name);
     let prompts: Vec<&[u32]> =
         fixture.expected.prompts.iter().map(|prompt| prompt.token_ids.as_slice()).collect();
     let subject = prompts[2];
-    let compiled = compile_model(&fixture.dir, compute, |_| {});
+    let compile = |block_size| {
+        compile_model(&fixture.dir, compute, |options| {
+            options.latent_attention = Some(form.to_owned());
+            options.block_size = block_size;
+        })
+    };
+    let compiled = compile(None);
+    assert_eq!(compiled.plan.programs[0].variants.len(), 1, "{name}");
     let mut model = load(&compiled, 1);
     let expected = bits(&logits(&mut model, &[subject], None)[0]);
     for chunk in [1, 3, 7] {
         let got = bits(&logits(&mut model, &[subject], Some(chunk))[0]);
-        assert!(got == expected, "{name} {compute}: chunk {chunk}");
+        assert!(got == expected, "{name} {compute} {form}: chunk {chunk}");
     }
     for threads in [2, 3] {
         let mut model = load(&compiled, threads);
         let got = bits(&logits(&mut model, &[subject], None)[0]);
-        assert!(got == expected, "{name} {compute}: {threads} threads");
+        assert!(got == expected, "{name} {compute} {form}: {threads} threads");
         // Five others of different lengths, before and behind it.
         let batch = [prompts[0], &subject[..9], prompts[1], subject, &subject[..1], &prompts[1][..4]];
         for chunk in [None, Some(4)] {
             let got = bits(&logits(&mut model, &batch, chunk)[3]);
-            assert!(got == expected, "{name} {compute}: in a batch, {threads} threads, chunk {chunk:?}");
+            assert!(got == expected, "{name} {compute} {form}: in a batch, {threads} threads, chunk {chunk:?}");
         }
     }
     for block_size in [1, 3, 16, 128] {
-        let compiled = compile_model(&fixture.dir, compute, |options| options.block_size = Some(block_size));
-        let got = bits(&logits(&mut load(&compiled, 2), &[subject], Some(5))[0]);
-        assert!(got == expected, "{name} {compute}: block size {block_size}");
+        let got = bits(&logits(&mut load(&compile(Some(block_size)), 2), &[subject], Some(5))[0]);
+        assert!(got == expected, "{name} {compute} {form}: block size {block_size}");
     }
+}
+
+/// Attention over latents is the same by all forms, but for what is rounded elsewhere.
+#[test]
+fn forms_of_latent_attention_agree() {
+    let mut models = 0;
+    for name in FIXTURES {
+        let fixture = Fixture::open(name);
+        let run = |form: &str, chunk| {
+            let compiled = compile_model(&fixture.dir, "float32", |options| {
+                options.latent_attention = Some(form.to_owned());
+            });
+            let kernel = match form {
+                "absorbed" => "latent_attention",
+                _ => "ragged_attention",
+            };
+            let variants = &compiled.plan.programs[0].variants;
+            let mut launches =
+                variants.iter().flat_map(|variant| &variant.functions).flat_map(|function| &function.launches);
+            let is_taken = launches.any(|launch| launch.kernel == kernel);
+            let prompt = &fixture.expected.prompts[2].token_ids;
+            is_taken.then(|| logits(&mut load(&compiled, 2), &[prompt.as_slice()], chunk).remove(0))
+        };
+        let Some(expanded) = run("expanded", None) else { continue };
+        models += 1;
+        for (form, chunk) in [("absorbed", None), ("absorbed", Some(3)), ("auto", None), ("auto", Some(5))] {
+            let got = run(form, chunk).unwrap_or_else(|| panic!("{name} has no {form} form"));
+            let apart = got.iter().zip(&expanded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart <= 2e-5 * fixture.scale() as f32, "{name}, {form}, chunk {chunk:?}: {apart}");
+        }
+    }
+    assert!(models >= 4, "{models} models have latents");
 }
 
 /// Sums so long that kernels take them piece by piece, of lengths that no vector divides, on every path of the machine.

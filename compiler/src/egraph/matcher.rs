@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use egg::Id;
-use mscc_ir::{Dim, TensorType};
 use mscc_ir::attr::{Attr, Float};
 use mscc_ir::ops::Op;
+use mscc_ir::{Dim, TensorType};
 use mscc_patterns::guards::{Guard, MatchView, Origin, check_guard};
 use mscc_patterns::rule::{Arg, AttrTerm, GuardArg, Rule, Shape, Term};
 use smallvec::{SmallVec, smallvec};

@@ -17,6 +17,8 @@ use crate::target::Target;
 /// Turns a function into launches.
 pub struct Lowerer<'a> {
     graph: &'a Graph,
+    /// Of each node, whether it depends on weights alone.
+    weight_only: Vec<bool>,
     target: &'a Target,
     inputs: &'a [InputDecl],
     outputs: &'a [OutputDecl],
@@ -36,6 +38,7 @@ impl<'a> Lowerer<'a> {
     ) -> Self {
         Lowerer {
             graph,
+            weight_only: graph.weight_only(),
             target,
             inputs,
             outputs,
@@ -47,10 +50,9 @@ impl<'a> Lowerer<'a> {
     }
 
     pub fn lower(mut self) -> Result<Draft, LowerError> {
-        let weight_only = self.graph.weight_only();
         for (id, node) in self.graph.nodes() {
             // What depends on weights alone becomes a recipe where something else reads it.
-            if weight_only[id.index()] {
+            if self.weight_only[id.index()] {
                 continue;
             }
             match &node.kind {
@@ -111,11 +113,11 @@ impl<'a> Lowerer<'a> {
 
     fn op(&mut self, id: NodeId, op: &Op) -> Result<(), LowerError> {
         let node = self.graph.node(id);
-        let operands: Vec<Location> = node.operands.iter().map(|value| self.locate(*value)).collect();
         let types: Vec<TensorType> = node.results.iter().map(|result| result.ty.clone()).collect();
         let name = node.results[0].name.as_str();
         if op.kind().is_view() {
-            let views = self.views(op, &operands[0], &types, id)?;
+            let operand = self.locate(node.operands[0]);
+            let views = self.views(op, &operand, &types, id)?;
             for (index, (layout, ty)) in views.into_iter().zip(&types).enumerate() {
                 let home = layout.0;
                 let location = Location { home, dtype: ty.dtype, layout: layout.1 };
@@ -132,6 +134,10 @@ impl<'a> Lowerer<'a> {
             op: op.kind().name(),
             types: operand_types.iter().map(TensorType::to_string).collect::<Vec<_>>().join(", "),
         })?;
+        let operands = node.operands.iter().enumerate().map(|(index, value)| {
+            self.weight_view(*value, kernel, index).unwrap_or_else(|| self.locate(*value))
+        });
+        let operands = operands.collect();
         let operands = self.arrange(kernel, operands, id)?;
         let results = match op.kind().effect() {
             Effect::Writes => vec![operands[0].clone()],
@@ -164,6 +170,33 @@ impl<'a> Lowerer<'a> {
         Ok(layouts.into_iter().map(|layout| (packed.home.clone(), layout)).collect())
     }
 
+    /// A part of a device tensor, where that is all that `value` is and the kernel takes it as it lies.
+    fn weight_view(&mut self, value: Value, kernel: &KernelDecl, index: usize) -> Option<Location> {
+        let graph = self.graph;
+        if !self.weight_only[value.node.index()] {
+            return None;
+        }
+        let mut views: Vec<(&Op, Value)> = Vec::new();
+        let mut whole = value;
+        while let Some(op) = graph.node(whole.node).op().filter(|op| op.kind().is_view()) {
+            views.push((op, whole));
+            whole = graph.node(whole.node).operands[0];
+        }
+        if views.is_empty() {
+            return None;
+        }
+        let mut layout = ViewLayout::contiguous(&graph.ty(whole).shape);
+        for (op, result) in views.into_iter().rev() {
+            let types: Vec<TensorType> =
+                graph.node(result.node).results.iter().map(|result| result.ty.clone()).collect();
+            layout = op.views(&layout, &types)?.swap_remove(result.index as usize);
+        }
+        if !fits(kernel, index, &layout) {
+            return None;
+        }
+        Some(Location { layout, ..self.locate(whole) })
+    }
+
     /// Copies operands that do not lie as the kernel asks.
     fn arrange(
         &mut self,
@@ -173,11 +206,7 @@ impl<'a> Lowerer<'a> {
     ) -> Result<Vec<Location>, LowerError> {
         let mut arranged = Vec::with_capacity(operands.len());
         for (index, operand) in operands.into_iter().enumerate() {
-            let fits = kernel.operand(index).is_none_or(|decl| match decl.layout {
-                Layout::Strided => true,
-                Layout::DenseRows => operand.layout.has_dense_rows(),
-                Layout::Contiguous => operand.layout.is_contiguous(),
-            });
+            let fits = fits(kernel, index, &operand.layout);
             arranged.push(if fits { operand } else { self.copy(&operand, id)? });
         }
         Ok(arranged)
@@ -343,4 +372,13 @@ impl<'a> Lowerer<'a> {
             Location { home, dtype: location.dtype, layout: ViewLayout::contiguous(&location.layout.shape) };
         self.copy_to(location, to, name)
     }
+}
+
+/// Whether a kernel takes operand `index` as it lies.
+fn fits(kernel: &KernelDecl, index: usize, layout: &ViewLayout) -> bool {
+    kernel.operand(index).is_none_or(|decl| match decl.layout {
+        Layout::Strided => true,
+        Layout::DenseRows => layout.has_dense_rows(),
+        Layout::Contiguous => layout.is_contiguous(),
+    })
 }

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use mscc_ir::graph::{Leaf, Sink};
 use mscc_ir::module::Module;
-use mscc_ir::plan::{Function, InputDecl, OutputDecl, Recipe, Residence, Variant};
-use mscc_ir::{Dim, TensorType, step};
+use mscc_ir::plan::{Condition, Function, InputDecl, OutputDecl, Recipe, Residence, Variant};
+use mscc_ir::{Dim, Symbol, TensorType, step};
 
+use crate::forms::Form;
 use crate::memory::{Planner, Slot};
 use crate::target::Target;
 use function::Lowerer;
@@ -62,20 +63,35 @@ pub struct Lowered {
     pub outputs: Vec<OutputDecl>,
     /// How its device tensors are made.
     pub recipes: Vec<Recipe>,
-    /// Its launches.
-    pub variant: Variant,
+    /// The launches of each form, in order.
+    pub variants: Vec<Variant>,
 }
 
 /// Names of the contract's inputs in the order in which plans list them; those of cache groups come last.
 const INPUT_ORDER: [&str; 5] = ["token_ids", "positions", "query_start", "context_len", "logit_index"];
 
-/// Lowers a module for a target.
+/// Lowers the forms of a model for a target; they share weights and caches.
 ///
 /// Errors: an op without a kernel; an input that the step contract does not have.
-pub fn lower(module: &Module, target: &Target) -> Result<Lowered, LowerError> {
-    let inputs = collect_inputs(module)?;
-    let outputs = collect_outputs(module);
+pub fn lower(forms: &[Form], target: &Target) -> Result<Lowered, LowerError> {
+    let modules = || forms.iter().map(|form| &form.module);
+    let inputs = collect_inputs(modules())?;
+    let outputs = collect_outputs(modules());
     let mut recipes = Recipes::default();
+    let mut variants = Vec::with_capacity(forms.len());
+    for form in forms {
+        variants.push(lower_form(form, target, (&inputs, &outputs), &mut recipes)?);
+    }
+    Ok(Lowered { inputs, outputs, recipes: recipes.finish(), variants })
+}
+
+fn lower_form(
+    form: &Form,
+    target: &Target,
+    (inputs, outputs): (&[InputDecl], &[OutputDecl]),
+    recipes: &mut Recipes,
+) -> Result<Variant, LowerError> {
+    let module = &form.module;
     let mut planner = Planner::new(&module.symbols);
     let mut states: BTreeMap<String, Slot> = BTreeMap::new();
     for (name, bytes) in state_sizes(module) {
@@ -84,19 +100,31 @@ pub fn lower(module: &Module, target: &Target) -> Result<Lowered, LowerError> {
     let mut drafts = Vec::with_capacity(module.functions.len());
     for (index, graph) in module.functions.iter().enumerate() {
         planner.start_function(index);
-        let lowerer = Lowerer::new(graph, target, &inputs, &outputs, &mut recipes);
+        let lowerer = Lowerer::new(graph, target, inputs, outputs, recipes);
         drafts.push(lowerer.lower()?.place(&states, &mut planner));
     }
     let (offsets, arena_bytes) = planner.finish();
     let functions: Vec<Function> = drafts.into_iter().map(|draft| draft.finish(&offsets)).collect();
     let calls = module.program.iter().map(|call| (call.function as u32, call.layers.clone())).collect();
-    let variant = Variant { name: "any".to_owned(), guard: Vec::new(), functions, calls, arena_bytes };
-    Ok(Lowered { inputs, outputs, recipes: recipes.finish(), variant })
+    let arena_bytes = within(arena_bytes, &form.guard);
+    Ok(Variant { name: form.name.to_owned(), guard: form.guard.clone(), functions, calls, arena_bytes })
 }
 
-fn collect_inputs(module: &Module) -> Result<Vec<InputDecl>, LowerError> {
+/// A size as it is wherever a guard holds, in terms that say how large it can be there.
+fn within(size: Dim, guard: &[Condition]) -> Dim {
+    guard.iter().fold(size, |size, condition| {
+        let (Condition::Le(lesser, bound) | Condition::Eq(lesser, bound)) = condition;
+        let bounded = |symbol: &Symbol| {
+            let dim = Dim::symbol(symbol.name());
+            (dim == *lesser).then(|| Dim::min([dim, bound.clone()]))
+        };
+        size.substitute(&bounded)
+    })
+}
+
+fn collect_inputs<'a>(modules: impl Iterator<Item = &'a Module>) -> Result<Vec<InputDecl>, LowerError> {
     let mut found: BTreeMap<(usize, &str), InputDecl> = BTreeMap::new();
-    for function in &module.functions {
+    for function in modules.flat_map(|module| &module.functions) {
         for (value, leaf) in function.leaves() {
             let Leaf::Input(name) = leaf else { continue };
             let ty = function.ty(value);
@@ -120,9 +148,9 @@ fn collect_inputs(module: &Module) -> Result<Vec<InputDecl>, LowerError> {
     Ok(found.into_values().collect())
 }
 
-fn collect_outputs(module: &Module) -> Vec<OutputDecl> {
+fn collect_outputs<'a>(modules: impl Iterator<Item = &'a Module>) -> Vec<OutputDecl> {
     let mut found: BTreeMap<&str, &TensorType> = BTreeMap::new();
-    for function in &module.functions {
+    for function in modules.flat_map(|module| &module.functions) {
         for (sink, value) in function.sinks() {
             if let Sink::Output(name) = sink {
                 found.insert(name, function.ty(*value));

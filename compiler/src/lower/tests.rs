@@ -43,10 +43,15 @@ program {
 }
 "#;
 
+fn form(module: &str) -> Form {
+    let module = parse_module(module).unwrap();
+    Form { name: "any", guard: Vec::new(), module, reports: Vec::new() }
+}
+
 #[test]
 fn lowers_to_views_slots_and_recipes() {
-    let lowered = lower(&parse_module(MODULE).unwrap(), &Target::cpu()).unwrap();
-    let layer = &lowered.variant.functions[1];
+    let lowered = lower(&[form(MODULE)], &Target::cpu()).unwrap();
+    let layer = &lowered.variants[0].functions[1];
     let kernels: Vec<&str> = layer.launches.iter().map(|launch| launch.kernel.as_str()).collect();
     assert_eq!(kernels, ["matmul", "silu", "mul", "concat", "add", "cast"]);
     let names: Vec<&str> = lowered.recipes.iter().map(|recipe| recipe.name.as_str()).collect();
@@ -63,7 +68,7 @@ fn lowers_to_views_slots_and_recipes() {
     let (read, written) = (&layer.launches[4].operands[1], &layer.launches[4].results[0]);
     assert_ne!(read.base_bytes, written.base_bytes);
     // The output is written where it is wanted.
-    let last = &lowered.variant.functions[2];
+    let last = &lowered.variants[0].functions[2];
     assert_eq!(last.launches.len(), 1);
     assert_eq!(last.launches[0].results[0].place, mscc_ir::plan::Place::Output(0));
 }
@@ -73,7 +78,7 @@ fn an_op_without_a_kernel_is_an_error() {
     let text = MODULE
         .replace("%s = silu %p", "%s0 = linear %p, %w0\n %s = silu %s0")
         .replace("func @layer {", "func @layer {\n  %w0 = weight \"w0\" : f32[4, 4]");
-    let error = lower(&parse_module(&text).unwrap(), &Target::cpu()).unwrap_err().to_string();
+    let error = lower(&[form(&text)], &Target::cpu()).unwrap_err().to_string();
     assert_eq!(error, "@layer, %s0: the target has no kernel for `linear` on (f32[T, 4], f32[4, 4])");
 }
 
@@ -96,7 +101,7 @@ func @layer {
 }
 program { @layer [1..3] }
 "#;
-    let lowered = lower(&parse_module(text).unwrap(), &Target::cpu()).unwrap();
+    let lowered = lower(&[form(text)], &Target::cpu()).unwrap();
     let recipes: Vec<_> = lowered
         .recipes
         .iter()
@@ -114,5 +119,5 @@ program { @layer [1..3] }
         ]
     );
     assert!(lowered.recipes.iter().all(|recipe| recipe.identity().is_none()));
-    assert!(lowered.variant.functions[0].weights.iter().all(|param| param.layer_offset == -1));
+    assert!(lowered.variants[0].functions[0].weights.iter().all(|param| param.layer_offset == -1));
 }

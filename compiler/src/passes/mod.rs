@@ -13,6 +13,7 @@ use mscc_ir::verify::{VerifyError, verify};
 use mscc_patterns::Rule;
 
 use crate::egraph::Report;
+use crate::passes::fuse::Saturation;
 use crate::target::Target;
 
 /// A pass over modules.
@@ -81,20 +82,24 @@ pub fn run(
             Pass::Normalise => normalise_all(&module),
             Pass::Recut => recut::recut(&module),
             Pass::Fuse => {
-                let (fused, of_fuse) = fuse::fuse(&normalise_all(&module), rules, target);
+                let normal = normalise_all(&module);
+                let (fused, of_fuse) = Saturation::new(&normal, rules, target).cheapest(&|_| None);
                 reports = of_fuse;
                 fused
             }
         };
-        let errors = verify(&module);
-        if !errors.is_empty() {
-            return Err(BrokenPass { pass: *pass, errors });
-        }
+        check(*pass, &module)?;
     }
     Ok((module, reports))
 }
 
-fn normalise_all(module: &Module) -> Module {
+/// Verifies what a pass made.
+pub(crate) fn check(pass: Pass, module: &Module) -> Result<(), BrokenPass> {
+    let errors = verify(module);
+    if errors.is_empty() { Ok(()) } else { Err(BrokenPass { pass, errors }) }
+}
+
+pub(crate) fn normalise_all(module: &Module) -> Module {
     let mut normal = module.clone();
     for function in &mut normal.functions {
         *function = normalise::normalise(function);

@@ -226,11 +226,7 @@ impl Room {
 }
 
 /// The room that all readers of the contexts `value` leave.
-fn room(
-    graph: &Graph,
-    value: Value,
-    sizes: &dyn Fn(&Symbol) -> Option<i64>,
-) -> Result<Room, EvalError> {
+fn room(graph: &Graph, value: Value, sizes: &dyn Fn(&Symbol) -> Option<i64>) -> Result<Room, EvalError> {
     let mut room = Room::ENDLESS;
     for (id, node, domain) in readers(graph, value) {
         room.of_sequence = room.of_sequence.min(capacity(graph, node, sizes)?);

@@ -14,8 +14,8 @@ use crate::error::{Problem, RuleError};
 use crate::guards::{GUARDS, Guard, Param};
 use crate::operand_orders::MAX_COMMUTATIVE;
 use crate::rule::{
-    Arg, AttrTerm, Axis, Clause, DTypeClass, Given, GuardArg, GuardCall, Numerics, Output, Phase, Rule, Shape,
-    Term, bare_name,
+    Arg, AttrTerm, Axis, Clause, DTypeClass, Given, GuardArg, GuardCall, Numerics, Output, Phase, Rule,
+    Shape, Term, bare_name,
 };
 
 /// Deepest nesting of nodes in a clause.

@@ -101,8 +101,18 @@ fn errors_tell_place_and_remedy() {
             "(silu ?gate {eps=1})",
             "f:6:13: `silu`: unknown attribute `eps`: expected none",
         ),
-        (RULE, "(swiglu ?gate ?up)", "(reshape ?gate {shape=[I, J]})", "f:7:34: no axis of the left side is called `J`"),
-        (RULE, "?up: float[.., I]", "?up: float[.., 2 * J]", "f:4:43: no axis of the left side is called `J`"),
+        (
+            RULE,
+            "(swiglu ?gate ?up)",
+            "(reshape ?gate {shape=[I, J]})",
+            "f:7:34: no axis of the left side is called `J`",
+        ),
+        (
+            RULE,
+            "?up: float[.., I]",
+            "?up: float[.., 2 * J]",
+            "f:4:43: no axis of the left side is called `J`",
+        ),
         (RULE, "?up: float[.., I]", "?up: float[.., I - I]", "f:4:43: expected a size above 0, found `I`"),
         (RULE, "(silu ?gate)", "(rms_norm ?gate ?up)", "f:6:13: `rms_norm`: attribute `eps` is missing"),
         (

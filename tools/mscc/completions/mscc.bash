@@ -189,7 +189,7 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__compile)
-            opts="-o -q -v -h --output --emit --config-only --model --target --dtype --compute-dtype --max-model-len --max-num-seqs --max-num-batched-tokens --block-size --tokenizer --chat-template --family --rules --strict --json --quiet --verbose --color --help"
+            opts="-o -q -v -h --output --emit --config-only --model --target --dtype --compute-dtype --max-model-len --max-num-seqs --max-num-batched-tokens --block-size --latent-attention --tokenizer --chat-template --family --rules --strict --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -240,6 +240,10 @@ _mscc() {
                     return 0
                     ;;
                 --block-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --latent-attention)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

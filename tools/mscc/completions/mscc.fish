@@ -55,6 +55,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand compile" -l max-model-len -d '
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l max-num-seqs -d 'Most sequences in a step [default: 64]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l max-num-batched-tokens -d 'Most new tokens in a step [default: 2048]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l block-size -d 'Tokens of a cache page [default: 16]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand compile" -l latent-attention -d 'Form of attention over cached latents: auto, absorbed, expanded; of one form, logits do not depend on how a prompt is cut into steps [default: auto]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l tokenizer -d 'Directory with tokenizer files [default: the model\'s]' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l chat-template -d 'File with a chat template [default: the model\'s own]' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l family -d 'File that describes the model\'s family, in place of a built-in one' -r -F

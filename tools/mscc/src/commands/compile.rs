@@ -66,6 +66,10 @@ pub struct Args {
     /// Tokens of a cache page [default: 16]
     #[arg(long, value_name = "N", value_parser = count)]
     block_size: Option<u32>,
+    /// Form of attention over cached latents: auto, absorbed, expanded; of one form, logits do not depend on how a
+    /// prompt is cut into steps [default: auto]
+    #[arg(long, value_name = "FORM")]
+    latent_attention: Option<String>,
     /// Directory with tokenizer files [default: the model's]
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
@@ -152,6 +156,7 @@ fn options(args: &Args) -> Result<Options, CliError> {
         max_num_seqs: args.max_num_seqs,
         max_num_batched_tokens: args.max_num_batched_tokens,
         block_size: args.block_size,
+        latent_attention: args.latent_attention.clone(),
         tokenizer: args.tokenizer.clone(),
         chat_template: args.chat_template.clone(),
         family: args.family.clone(),
