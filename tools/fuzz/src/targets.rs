@@ -9,7 +9,7 @@ use mscc_ir::DType;
 use mscc_ir::text::{parse_module, print_module};
 use mscc_ir::verify::verify;
 use mscc_models::hf::{GenerationConfig, HfConfig};
-use mscc_models::{Family, TraceOptions, families, trace};
+use mscc_models::{Family, TraceError, TraceOptions, Traced, families, trace, trace_family};
 use mscc_text::{ChatInput, ChatLimits, ChatTemplate};
 use serde_json::json;
 
@@ -35,16 +35,21 @@ pub fn hf_config(input: &[u8]) -> &'static str {
     let Ok(config) = HfConfig::parse(Path::new("config.json"), input) else { return "no config" };
     let _ = GenerationConfig::new(&config, None);
     let Ok(_) = families::find(&config) else { return "no family" };
-    let options = TraceOptions {
-        compute_dtype: DType::BF16,
-        residual_dtype: None,
-        max_model_len: None,
-        max_num_seqs: 4,
-        max_num_batched_tokens: 32,
-        block_size: 16,
-        strict: false,
-    };
-    match trace(&config, None, &options) {
+    outcome(trace(&config, None, &OPTIONS))
+}
+
+const OPTIONS: TraceOptions = TraceOptions {
+    compute_dtype: DType::BF16,
+    residual_dtype: None,
+    max_model_len: None,
+    max_num_seqs: 4,
+    max_num_batched_tokens: 32,
+    block_size: 16,
+    strict: false,
+};
+
+fn outcome(traced: Result<Traced, TraceError>) -> &'static str {
+    match traced {
         Ok(traced) => {
             assert_eq!(verify(&traced.module), [], "what was traced is sound");
             ACCEPTED
@@ -53,10 +58,16 @@ pub fn hf_config(input: &[u8]) -> &'static str {
     }
 }
 
-/// The description of a family.
+/// The description of a family, traced with its own defaults where it is one.
 pub fn family_yaml(input: &[u8]) -> &'static str {
     let Ok(text) = std::str::from_utf8(input) else { return REFUSED };
-    if Family::parse("family.yaml", text).is_ok() { ACCEPTED } else { REFUSED }
+    let Ok(family) = Family::parse("family.yaml", text) else { return REFUSED };
+    let config = HfConfig::parse(Path::new("config.json"), br#"{"num_hidden_layers": 3}"#);
+    let config = config.expect("it is an object");
+    match outcome(trace_family(&family, &config, None, &OPTIONS)) {
+        REFUSED => "a family that does not fit",
+        other => other,
+    }
 }
 
 /// model.yaml.

@@ -6,6 +6,7 @@
 //! | what a service embeds stays small                 | `the_runtime_pulls_in_no_compiler`           |
 //! | crates with few users, so that they can be replaced | `some_dependencies_have_few_users`           |
 //! | every op and rule is registered                   | `every_op_is_registered`, `every_rule_is_...` |
+//! | a family is a short description, and no code knows of it | `families_are_short`, `no_family_is_named_in_code` |
 //! | libraries do not print                            | `libraries_do_not_print`                     |
 //! | nothing is half done                              | `nothing_is_left_to_do`                      |
 //! | where things lie                                  | `the_top_level_is_the_fixed_layout`          |
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mscc_ir::ops::OpKind;
+use mscc_models::{Family, families};
 use serde_json::Value;
 
 /// Folder, crate, and which of ours it may use. Tests that need more belong in `tests/`.
@@ -145,6 +147,62 @@ fn every_rule_is_registered() {
     let rules: BTreeSet<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
     assert!(!rules.is_empty());
     assert_eq!(files, rules, "a file of `patterns/rules` holds the rule of its name, and the build finds it");
+}
+
+#[test]
+fn families_are_short() {
+    let mut totals = Vec::new();
+    for family in families::builtin() {
+        let text = families::text(&family.model_type).unwrap();
+        let others = || families::builtin().iter().filter(|other| other.model_type != family.model_type);
+        let (mut lines, mut own) = (text.lines().count(), BTreeSet::new());
+        for filling in family.fillings() {
+            let block = filling.block.name;
+            let source = fs::read_to_string(root().join(format!("models/src/blocks/{block}.rs"))).unwrap();
+            let code = || source.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let of_others = || others().flat_map(Family::fillings).filter(|other| other.block.name == block);
+            if of_others().next().is_none() && own.insert(block) {
+                lines += code().count();
+                continue;
+            }
+            for option in filling.options() {
+                if !of_others().any(|other| other.options().any(|other| other == option))
+                    && own.insert(option)
+                {
+                    // Where it is declared and read, and what that does.
+                    lines += 3 * code().filter(|line| line.contains(&format!("\"{option}\""))).count();
+                }
+            }
+        }
+        println!("{:<16} {lines:>3} lines, of its own: {own:?}", family.model_type);
+        totals.push(lines);
+    }
+    totals.sort_unstable();
+    let median = totals[totals.len() / 2];
+    println!("median {median}");
+    assert!(median < 80, "{median}");
+}
+
+#[test]
+fn no_family_is_named_in_code() {
+    let names: Vec<&str> = families::builtin().iter().map(|family| family.model_type.as_str()).collect();
+    let mut found = Vec::new();
+    // Fuzzing begins with fixtures, which are named for families.
+    let crates = CRATES.iter().filter(|(folder, ..)| *folder != "tools/fuzz");
+    for path in crates.flat_map(|(folder, ..)| files(&root().join(folder).join("src"), "rs")) {
+        let place = path.display().to_string();
+        if place.contains("/../tests/") || place.ends_with("tests.rs") || place.contains("/tests/") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for line in code.lines().map(|line| line.split("//").next().unwrap_or_default()) {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            found
+                .extend(words.any(|word| names.contains(&word)).then(|| format!("{place}: {}", line.trim())));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]

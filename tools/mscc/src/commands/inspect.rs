@@ -162,6 +162,9 @@ fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
                 "\nprogram {}, variant {}: {launches} launches a step",
                 program.name, variant.name
             )?;
+            for condition in &variant.guard {
+                writeln!(out, "  if {condition}")?;
+            }
             for (index, function) in variant.functions.iter().enumerate() {
                 let calls = calls_of(variant, index);
                 writeln!(out, "  @{} × {calls}: {} launches", function.name, function.launches.len())?;
@@ -293,6 +296,7 @@ fn variant_json(variant: &Variant) -> Value {
     });
     json!({
         "name": variant.name,
+        "guard": variant.guard.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "arena_bytes": variant.arena_bytes.to_string(),
         "launches_per_step": launches_per_step(variant),
         "functions": functions.collect::<Vec<_>>(),

@@ -17,7 +17,6 @@ use crate::usage::UsageError;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mscc models
-  mscc models qwen3 > my_family.yaml
   mscc models --json | jq '.families[].model_type'")]
 pub struct Args {
     /// Print the file that describes this family: a beginning for one of your own
