@@ -27,6 +27,8 @@ pub(super) struct Plan {
 
 struct Planned {
     op: Arc<Op>,
+    /// What the rule calls it, or its op.
+    label: String,
     args: Vec<Operand>,
     types: Vec<TensorType>,
     weight_only: bool,
@@ -66,6 +68,7 @@ pub(super) fn plan(
         Planner { rule, found, bindings, classes, target, names: BTreeMap::new(), nodes: Vec::new() };
     for clause in &rule.makes {
         let node = planner.term(&clause.term)?;
+        planner.nodes[node].label.clone_from(&clause.bind);
         planner.names.insert(&clause.bind, node);
     }
     let equals = planner.equals()?;
@@ -107,7 +110,8 @@ impl Planner<'_> {
             let operands = types.iter().map(TensorType::to_string).collect();
             return Err(Refusal::NoKernel { op: op.kind(), operands });
         }
-        self.nodes.push(Planned { op: Arc::new(op), args, types: results, weight_only });
+        let label = op.kind().name().to_owned();
+        self.nodes.push(Planned { op: Arc::new(op), label, args, types: results, weight_only });
         Ok(self.nodes.len() - 1)
     }
 
@@ -258,7 +262,7 @@ impl Plan {
                 join_names(&args.iter().map(|id| provenance.name(classes, *id)).collect::<Vec<_>>())
             } else {
                 match roots.as_slice() {
-                    [only] => format!("{only}.{}", planned.op.kind().name()),
+                    [only] => format!("{only}.{}", planned.label),
                     several => join_names(&several.iter().map(String::as_str).collect::<Vec<_>>()),
                 }
             };

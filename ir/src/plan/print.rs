@@ -62,13 +62,19 @@ fn write_plan(out: &mut String, plan: &Plan) -> fmt::Result {
     Ok(())
 }
 
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Le(a, b) => write!(f, "{a} <= {b}"),
+            Condition::Eq(a, b) => write!(f, "{a} == {b}"),
+        }
+    }
+}
+
 fn write_variant(out: &mut String, plan: &Plan, program: &str, variant: &Variant) -> fmt::Result {
     writeln!(out, "\nprogram {program}, variant {}", variant.name)?;
     for condition in &variant.guard {
-        match condition {
-            Condition::Le(a, b) => writeln!(out, "  if {a} <= {b}")?,
-            Condition::Eq(a, b) => writeln!(out, "  if {a} == {b}")?,
-        }
+        writeln!(out, "  if {condition}")?;
     }
     writeln!(out, "  arena {} bytes", variant.arena_bytes)?;
     for (function, layers) in &variant.calls {
