@@ -208,6 +208,7 @@ macro_rules! fixtures {
 }
 
 fixtures!(
+    cohere2,
     deepseek_v2,
     deepseek_v2_greedy,
     deepseek_v2_groups,
@@ -216,6 +217,7 @@ fixtures!(
     deepseek_v3_half,
     ernie4_5,
     ernie4_5_moe,
+    exaone4,
     gemma2,
     gemma3_text,
     glm4,
@@ -228,12 +230,17 @@ fixtures!(
     llama_f16,
     llama_linear,
     llama_mixed,
+    minicpm,
     minicpm3,
+    ministral,
     mistral,
     mixtral,
     mixtral_top1,
     mixtral_window,
     olmo2,
+    olmo3,
+    pangu_embedded,
+    pangu_ultra_moe,
     phi,
     phi3,
     phi3_short,
@@ -248,5 +255,7 @@ fixtures!(
     qwen3_moe_mixed,
     qwen3_moe_top1,
     qwen3_odd,
+    seed_oss,
+    smollm3,
     starcoder2,
 );

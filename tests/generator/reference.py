@@ -4,6 +4,8 @@ import re
 import torch
 from transformers import AutoModelForCausalLM
 
+import models  # noqa: F401, registers what transformers lacks
+
 
 def load(d, dtype=torch.float32):
     return AutoModelForCausalLM.from_pretrained(d, dtype=dtype, attn_implementation="eager", experts_implementation="eager").eval()

@@ -12,7 +12,8 @@ use mscc_runtime::{LoadOptions, Model};
 use serde::Deserialize;
 
 /// The fixtures that are in the repository.
-pub const FIXTURES: [&str; 41] = [
+pub const FIXTURES: [&str; 50] = [
+    "cohere2",
     "deepseek_v2",
     "deepseek_v2_greedy",
     "deepseek_v2_groups",
@@ -21,6 +22,7 @@ pub const FIXTURES: [&str; 41] = [
     "deepseek_v3_half",
     "ernie4_5",
     "ernie4_5_moe",
+    "exaone4",
     "gemma2",
     "gemma3_text",
     "glm4",
@@ -33,12 +35,17 @@ pub const FIXTURES: [&str; 41] = [
     "llama_f16",
     "llama_linear",
     "llama_mixed",
+    "minicpm",
     "minicpm3",
+    "ministral",
     "mistral",
     "mixtral",
     "mixtral_top1",
     "mixtral_window",
     "olmo2",
+    "olmo3",
+    "pangu_embedded",
+    "pangu_ultra_moe",
     "phi",
     "phi3",
     "phi3_short",
@@ -53,6 +60,8 @@ pub const FIXTURES: [&str; 41] = [
     "qwen3_moe_mixed",
     "qwen3_moe_top1",
     "qwen3_odd",
+    "seed_oss",
+    "smollm3",
     "starcoder2",
 ];
 
