@@ -171,3 +171,100 @@ fn flops(module: &Module) -> Dim {
     });
     calls.fold(Dim::ZERO, |sum, call| sum + call)
 }
+
+#[cfg(test)]
+mod tests {
+    use mscc_ir::text::parse_module;
+    use mscc_patterns::builtin;
+
+    use super::*;
+    use crate::lower::lower;
+
+    /// Attention over latents as it is traced: 4 heads of 16 + 8, values of 12, latents of 32.
+    const MODULE: &str = r#"module m
+symbol A in 1..1048576 likely 32768
+symbol B in 1..8 likely 8
+symbol C in 1..65536 likely 4096
+symbol M in 1..64 likely 32
+symbol P_latent in 1..4096 likely 256
+symbol Q in 1..512 likely 64
+symbol S in 1..8192 likely 512
+symbol T in 1..512 likely 64
+cache latent latent block 16 layers [0..1] { latent: f32[32], k_rope: f32[8] }
+func @layer {
+  %ids = input token_ids : i32[T]
+  %q_of = weight "layers.{i}.q.weight" : f32[9, 4, 16]
+  %q_rope_of = weight "layers.{i}.q_rope.weight" : f32[9, 4, 8]
+  %q = gather %q_of, %ids
+  %q_rope = gather %q_rope_of, %ids
+  %latent = cache latent.latent : f32[P_latent, 16, 32]
+  %rope = cache latent.k_rope : f32[P_latent, 16, 8]
+  %table = input block_table.latent : i32[B, M]
+  %query_start = input query_start : i32[B + 1]
+  %context_len = input context_len : i32[B]
+  %kv_b = weight "layers.{i}.kv_b.weight" : f32[112, 32]
+  %latents = cache_read %latent, %table, %context_len {rows=[C]}
+  %ropes = cache_read %rope, %table, %context_len {rows=[C]}
+  %rows = linear %latents, %kv_b
+  %heads = reshape %rows {shape=[C, 4, 28]}
+  %k, %v = split %heads {axis=-1, sizes=[16, 12]}
+  %y = ragged_attention %q, %q_rope, %k, %ropes, %v, %query_start, %context_len {scale=0.2}
+  output y = %y
+}
+program { @layer [0..1] }
+"#;
+
+    fn of(text: &str, latent: LatentForm) -> Vec<Form> {
+        forms(&parse_module(text).unwrap(), latent, &builtin().unwrap(), &Target::cpu()).unwrap()
+    }
+
+    fn attention(form: &Form) -> &'static str {
+        let kinds = form.module.functions[0].nodes().filter_map(|(_, node)| Some(node.op()?.kind().name()));
+        kinds.into_iter().find(|name| name.ends_with("attention")).unwrap()
+    }
+
+    #[test]
+    fn prefill_expands_and_all_else_is_absorbed() {
+        let forms = of(MODULE, LatentForm::Auto);
+        let names: Vec<_> = forms.iter().map(|form| (form.name, attention(form))).collect();
+        assert_eq!(names, [("prefill", "ragged_attention"), ("any", "latent_attention")]);
+        // Making keys and values takes 2·4·(16+12)·32 of each cached latent, and absorbing as much of each new token;
+        // a pair of tokens takes 2·4·(16+8+12) or 2·4·(32+8+32).
+        let guard: Vec<String> = forms[0].guard.iter().map(Condition::to_string).collect();
+        assert_eq!(guard, ["28*C <= 9*A/8", "C <= 8*T"]);
+        assert!(forms[1].guard.is_empty());
+    }
+
+    #[test]
+    fn variants_share_weights_and_guards_bound_their_arenas() {
+        let lowered = lower(&of(MODULE, LatentForm::Auto), &Target::cpu()).unwrap();
+        let names: Vec<_> =
+            lowered.recipes.iter().filter_map(|recipe| Some(recipe.identity()?.as_str())).collect();
+        assert_eq!(names, ["layers.{i}.q.weight", "layers.{i}.q_rope.weight", "layers.{i}.kv_b.weight"]);
+        assert_eq!(lowered.recipes.len(), 3);
+        let symbols = parse_module(MODULE).unwrap().symbols;
+        let most = |at: usize| symbols.range(&lowered.variants[at].arena_bytes).unwrap().max;
+        assert!(most(0) < 8 * 512 * 1000, "{}", lowered.variants[0].arena_bytes);
+        assert!(most(1) < 512 * 2000, "{}", lowered.variants[1].arena_bytes);
+    }
+
+    #[test]
+    fn one_form_where_it_is_asked_for_or_there_is_no_other() {
+        for (latent, expected) in
+            [(LatentForm::Absorbed, "latent_attention"), (LatentForm::Expanded, "ragged_attention")]
+        {
+            let forms = of(MODULE, latent);
+            assert_eq!(
+                forms.iter().map(|form| (form.name, attention(form))).collect::<Vec<_>>(),
+                [("any", expected)]
+            );
+        }
+        // Keys of another weight than that of the values.
+        let keys = "  %w = weight \"layers.{i}.k.weight\" : f32[64, 32]
+  %k_rows = linear %latents, %w
+  %others = reshape %k_rows {shape=[C, 4, 16]}
+  %y =";
+        let other = MODULE.replace("  %y =", keys).replace("%q_rope, %k,", "%q_rope, %others,");
+        assert_eq!(of(&other, LatentForm::Auto).len(), 1);
+    }
+}

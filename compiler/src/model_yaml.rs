@@ -138,9 +138,8 @@ impl ModelYaml {
     /// Reads the text of a file. Errors as for [`ModelYaml::read`].
     pub fn parse(file: &Path, text: &str) -> Result<ModelYaml, ModelYamlError> {
         let mut reader = Reader { file, yaml: ModelYaml::default() };
-        let done = Yaml::read(text)
-            .map_err(|(place, problem)| (place, KeyProblem::Yaml(problem)))
-            .and_then(|root| match &root.content {
+        let done = Yaml::read(text).map_err(|(place, problem)| (place, KeyProblem::Yaml(problem))).and_then(
+            |root| match &root.content {
                 Content::Map(map) => reader.map("", map),
                 Content::Scalar(Setting::Null) => Ok(()),
                 Content::Scalar(_) | Content::List(_) => Err((
@@ -149,7 +148,8 @@ impl ModelYaml {
                         "expected keys with values, `key: value`, a blank behind the colon".to_owned(),
                     ),
                 )),
-            });
+            },
+        );
         match done {
             Ok(()) => Ok(reader.yaml),
             Err((place, problem)) => {

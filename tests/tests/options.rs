@@ -94,11 +94,11 @@ fn what_is_not_supported_is_named() {
     };
     let cases = [
         (r#""model_type": "qwen3""#, r#""model_type": "qwen9""#, "the nearest is"),
-        (r#""hidden_act": "silu""#, r#""hidden_act": "gelu""#, "hidden_act"),
+        (r#""hidden_act": "silu""#, r#""hidden_act": "mish""#, "hidden_act"),
         (
             r#""rope_scaling": null"#,
             r#""rope_scaling": {"rope_type": "longrope", "factor": 2.0}"#,
-            "longrope",
+            "short_factor",
         ),
         (r#""head_dim": 24"#, r#""head_dim": 20"#, "q_proj"),
         (r#""num_key_value_heads": 2"#, r#""num_key_value_heads": 3"#, "num_"),

@@ -1,8 +1,8 @@
 //! Weights of another element type on the device than in the checkpoint.
 
 use mscc_ir::graph::{Graph, Leaf, NodeKind, Value};
-use mscc_ir::ops::Cast;
-use mscc_ir::{DType, Module};
+use mscc_ir::ops::{Cast, Op};
+use mscc_ir::{DType, Module, TensorType};
 
 use super::rebuild::Rebuild;
 
@@ -21,6 +21,9 @@ fn cast_function(graph: &Graph, dtype: Option<DType>) -> Graph {
     let mut out = Graph::new(&graph.name);
     let mut rebuild = Rebuild::new(graph);
     for (id, node) in graph.nodes() {
+        if let NodeKind::Op(op) = &node.kind {
+            restore_types(graph, op, &node.operands, &mut out, &mut rebuild);
+        }
         rebuild.copy(&mut out, id);
         let is_weight = matches!(node.kind, NodeKind::Leaf(Leaf::Weight(_)));
         for index in 0..node.results.len() as u32 {
@@ -44,4 +47,21 @@ fn cast_function(graph: &Graph, dtype: Option<DType>) -> Graph {
         out.sink(sink.clone(), rebuild.mapped(*value));
     }
     out
+}
+
+/// Casts operands back to the types that they had, where an op takes no others: a bias that is added to what stays f32.
+fn restore_types(graph: &Graph, op: &Op, operands: &[Value], out: &mut Graph, rebuild: &mut Rebuild<'_>) {
+    let types: Vec<TensorType> =
+        operands.iter().map(|value| out.ty(rebuild.mapped(*value)).clone()).collect();
+    if op.infer(&types).is_ok() {
+        return;
+    }
+    for value in operands {
+        let (mapped, dtype) = (rebuild.mapped(*value), graph.ty(*value).dtype);
+        if out.ty(mapped).dtype != dtype {
+            let name = format!("{}.as_{dtype}", graph.value_name(*value));
+            let cast = out.op1(Cast { dtype }, &[mapped], &name);
+            rebuild.set(*value, cast.expect("any float type casts to any other"));
+        }
+    }
 }
