@@ -231,7 +231,7 @@ program { @layer [0..1] }
         // Making keys and values takes 2·4·(16+12)·32 of each cached latent, and absorbing as much of each new token;
         // a pair of tokens takes 2·4·(16+8+12) or 2·4·(32+8+32).
         let guard: Vec<String> = forms[0].guard.iter().map(Condition::to_string).collect();
-        assert_eq!(guard, ["28*C <= 9*A/8", "C <= 8*T"]);
+        assert_eq!(guard, ["224*C <= 9*A + 224*T", "C <= 8*T"]);
         assert!(forms[1].guard.is_empty());
     }
 
