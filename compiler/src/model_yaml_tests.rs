@@ -115,7 +115,7 @@ fn what_does_not_fit_is_told_with_its_place() {
         ("context:\n  mod: 3", "m.yaml:2:3: unknown key `context.mod`, did you mean `context.mode`?"),
         (
             "block_size: three",
-            "m.yaml:1:13: `block_size`: expected a whole number from 0 to 4294967295, found \"three\"\n  block_size: three",
+            "m.yaml:1:13: `block_size`: expected a whole number from 1 to 4294967295, found \"three\"\n  block_size: three",
         ),
         ("block_size: -3", "found -3"),
         ("block_size: 3.5", "found 3.5"),
@@ -184,7 +184,7 @@ fn values_out_of_range_are_told_with_their_place_unless_flags_win() {
     assert_eq!(message, "conf/model.yaml:4:13: `block_size`: expected 1 to 65536, found `0`");
     let options = options.overridden_by(Options { block_size: Some(1 << 20), ..Options::default() });
     let message = options.resolve().unwrap_err().to_string();
-    assert_eq!(message, "option `block_size`: expected 1 to 65536, found `1048576`");
+    assert_eq!(message, "option `block_size` (--block-size): expected 1 to 65536, found `1048576`");
 }
 
 #[test]
