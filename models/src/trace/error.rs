@@ -128,10 +128,15 @@ pub enum TraceError {
         source: BadTemplate,
     },
     /// Tensors that are missing or not what the model wants, all of them.
-    #[error("the checkpoint in {} does not fit the config:{}", dir.display(), Lines(problems))]
+    #[error(
+        "the checkpoint in {} does not fit the config{}:{}", dir.display(),
+        family.as_ref().map_or(String::new(), |file| format!(" and {file}")), Lines(problems)
+    )]
     Weights {
         /// The checkpoint.
         dir: PathBuf,
+        /// The family's file, if it is the user's.
+        family: Option<String>,
         /// One for each kind of tensor and problem.
         problems: Vec<WeightProblem>,
     },

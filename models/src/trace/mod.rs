@@ -210,7 +210,9 @@ impl Tracer<'_> {
         if let (Some(checker), Some(checkpoint)) = (&self.checker, self.context.checkpoint) {
             let problems = checker.problems();
             if !problems.is_empty() {
-                return Err(TraceError::Weights { dir: checkpoint.dir().to_owned(), problems });
+                let Family { file, is_builtin, .. } = self.context.family;
+                let family = (!is_builtin).then(|| file.clone());
+                return Err(TraceError::Weights { dir: checkpoint.dir().to_owned(), family, problems });
             }
             let further = self.context.further_layers()?;
             let (unread, skipped) = checker.unread_tensors(self.context.family, num_layers, further);

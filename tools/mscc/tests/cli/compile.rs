@@ -79,7 +79,7 @@ fn configs_alone_compile_but_do_not_run() {
 
 #[test]
 fn a_directory_and_a_yaml_with_equal_settings_give_equal_plans() {
-    for fixture in &fixtures() {
+    for fixture in DENSE {
         let bench = Bench::new();
         copy_model(&fixture_dir(fixture), &bench.path("model"));
         bench.write("model.yaml", "model: model\ncompute_dtype: float32\nblock_size: 8\n");
