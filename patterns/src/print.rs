@@ -5,7 +5,8 @@ use std::fmt::{self, Display, Formatter, Write as _};
 use mscc_ir::attr::Attr;
 
 use crate::rule::{
-    Arg, AttrTerm, Axis, Clause, DTypeClass, Given, GuardArg, GuardCall, Numerics, Output, Phase, Rule, Shape, Term,
+    Arg, AttrTerm, Axis, Clause, DTypeClass, Given, GuardArg, GuardCall, Numerics, Output, Phase, Rule,
+    Shape, Term,
 };
 
 impl Display for Rule {

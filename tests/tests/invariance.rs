@@ -51,7 +51,10 @@ fn check(name: &str, compute: &str, form: &str) {
         let batch = [prompts[0], &subject[..9], prompts[1], subject, &subject[..1], &prompts[1][..4]];
         for chunk in [None, Some(4)] {
             let got = bits(&logits(&mut model, &batch, chunk)[3]);
-            assert!(got == expected, "{name} {compute} {form}: in a batch, {threads} threads, chunk {chunk:?}");
+            assert!(
+                got == expected,
+                "{name} {compute} {form}: in a batch, {threads} threads, chunk {chunk:?}"
+            );
         }
     }
     for block_size in [1, 3, 16, 128] {
@@ -75,8 +78,10 @@ fn forms_of_latent_attention_agree() {
                 _ => "ragged_attention",
             };
             let variants = &compiled.plan.programs[0].variants;
-            let mut launches =
-                variants.iter().flat_map(|variant| &variant.functions).flat_map(|function| &function.launches);
+            let mut launches = variants
+                .iter()
+                .flat_map(|variant| &variant.functions)
+                .flat_map(|function| &function.launches);
             let is_taken = launches.any(|launch| launch.kernel == kernel);
             let prompt = &fixture.expected.prompts[2].token_ids;
             is_taken.then(|| logits(&mut load(&compiled, 2), &[prompt.as_slice()], chunk).remove(0))

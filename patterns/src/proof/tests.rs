@@ -1,6 +1,6 @@
 use super::*;
-use crate::rule::Phase;
 use crate::load::{builtin, load};
+use crate::rule::Phase;
 
 const ROUNDS: u32 = 60;
 

@@ -366,7 +366,8 @@ impl Reference {
         let flat = ops::Reshape { shape: dims(&["T", "8"]) };
         for layer in 0..LAYERS {
             let w = |name: &str| weights[&format!("layers.{layer}.{name}")];
-            let normed = graph.op1(ops::RmsNorm { eps: Float(EPS), dtype: None }, &[x, w("norm")], "normed").unwrap();
+            let normed =
+                graph.op1(ops::RmsNorm { eps: Float(EPS), dtype: None }, &[x, w("norm")], "normed").unwrap();
             let mut project = |name: &str| {
                 let y = graph.op1(matmul(true), &[normed, w(name)], &format!("p{name}")).unwrap();
                 graph.op1(heads.clone(), &[y], &format!("p{name}")).unwrap()

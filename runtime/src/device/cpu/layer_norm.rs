@@ -83,12 +83,7 @@ impl<X: Element, Y: Element> Body for Rows<'_, X, Y> {
 }
 
 #[inline(always)]
-unsafe fn normalise_row<S: Simd, X: Element, Y: Element>(
-    s: S,
-    op: &LayerNorm<'_>,
-    x: *const X,
-    y: *mut Y,
-) {
+unsafe fn normalise_row<S: Simd, X: Element, Y: Element>(s: S, op: &LayerNorm<'_>, x: *const X, y: *mut Y) {
     let len = op.x.last_dim();
     let mut sum = s.splat(0.0);
     let mut i = 0;
