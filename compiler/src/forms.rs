@@ -58,10 +58,14 @@ impl LatentForm {
 /// take about as much memory as queries and results in the space of latents do, of which it makes none.
 const CONTEXT_PER_TOKEN: i64 = 8;
 
+/// New tokens of a step from which the form for many of them is taken. With fewer, what it saves is little beside the
+/// reading of weights, and steps that are cut otherwise give the same bits.
+const LEAST_TOKENS: i64 = 256;
+
 /// Runs all passes. The last form runs all steps, those before it run what their guards let through.
 ///
 /// Another form is made only where a rule of phase `choose` found one that costs less at the sizes of a prefill; it runs
-/// where it does no more arithmetic.
+/// where it does no more arithmetic and there is much of it.
 ///
 /// Errors: a pass that breaks a sound module.
 pub fn forms(
@@ -88,7 +92,11 @@ pub fn forms(
     match no_more_work(&prefill.module, &any.module) {
         Some(cheaper) if prefill.module != any.module => {
             let context = Dim::symbol(step::TOKENS) * Dim::constant(CONTEXT_PER_TOKEN);
-            prefill.guard = vec![cheaper, Condition::Le(Dim::symbol(step::CONTEXT), context)];
+            prefill.guard = vec![
+                Condition::Le(Dim::constant(LEAST_TOKENS), Dim::symbol(step::TOKENS)),
+                cheaper,
+                Condition::Le(Dim::symbol(step::CONTEXT), context),
+            ];
             Ok(vec![prefill, any])
         }
         Some(_) | None => Ok(vec![any]),
@@ -231,7 +239,7 @@ program { @layer [0..1] }
         // Making keys and values takes 2·4·(16+12)·32 of each cached latent, and absorbing as much of each new token;
         // a pair of tokens takes 2·4·(16+8+12) or 2·4·(32+8+32).
         let guard: Vec<String> = forms[0].guard.iter().map(Condition::to_string).collect();
-        assert_eq!(guard, ["224*C <= 9*A + 224*T", "C <= 8*T"]);
+        assert_eq!(guard, ["256 <= T", "224*C <= 9*A + 224*T", "C <= 8*T"]);
         assert!(forms[1].guard.is_empty());
     }
 
