@@ -330,13 +330,14 @@ fn says_what_a_family_does_not_support() {
     for (fixture, keys, expected) in [
         (
             "qwen2_tied",
-            vec![("use_sliding_window", json!(true)), ("max_window_layers", json!(2))],
-            "`use_sliding_window` = true is not supported in family qwen2; supported: false, or",
+            vec![("layer_types", json!(["full_attention"]))],
+            "`layer_types` = [\"full_attention\"] is not supported in family qwen2; supported: full_attention or \
+             sliding_attention, one for each layer",
         ),
         (
             "qwen3_f32",
-            vec![("layer_types", json!(["full_attention", "sliding_attention"]))],
-            "`layer_types` = [\"full_attention\", \"sliding_attention\"] is not supported",
+            vec![("layer_types", json!(["full_attention", "linear_attention"]))],
+            "`layer_types` = [\"full_attention\", \"linear_attention\"] is not supported",
         ),
         (
             "qwen3",

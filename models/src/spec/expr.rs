@@ -20,6 +20,7 @@ use super::setting::Setting;
 /// | `a % b`                           | what is left of integer `a`, from 0 to `b - 1`              |
 /// | `a[b]`                            | an item of a list, from 0                                   |
 /// | `only(a, b)`                      | whether all items of list `a` equal `b`                     |
+/// | `within(a, b, n)`                 | whether list `a` has `n` items, all of them in list `b`     |
 /// | `sqrt(a)`, `min(a, b)`, `max(a, b)` | a number                                                  |
 /// | `floor(a)`                        | an integer                                                  |
 ///
@@ -164,7 +165,8 @@ impl Binary {
 }
 
 /// Functions and how many arguments they take. Whether there are such is seen when they are called.
-const FUNCTIONS: [(&str, usize); 5] = [("only", 2), ("sqrt", 1), ("floor", 1), ("min", 2), ("max", 2)];
+const FUNCTIONS: [(&str, usize); 6] =
+    [("only", 2), ("within", 3), ("sqrt", 1), ("floor", 1), ("min", 2), ("max", 2)];
 
 fn functions() -> String {
     let names: Vec<String> = FUNCTIONS.iter().map(|(name, count)| format!("{name} of {count}")).collect();
@@ -428,6 +430,12 @@ fn call(name: &str, arguments: &[Setting]) -> Result<Setting, ExprProblem> {
             let items = list("only", items.clone())?;
             Ok(Setting::Bool(items.iter().all(|item| item.equals(value))))
         }
+        ("within", [items, allowed, count]) => {
+            let (items, allowed) = (list("within", items.clone())?, list("within", allowed.clone())?);
+            let is_allowed = |item: &Setting| allowed.iter().any(|allowed| allowed.equals(item));
+            let fits = count.equals(&Setting::Int(items.len() as i64)) && items.iter().all(is_allowed);
+            Ok(Setting::Bool(fits))
+        }
         ("sqrt", [value]) => finite("sqrt", number("sqrt", value.clone())?.sqrt()),
         ("floor", [value]) => {
             let floor = number("floor", value.clone())?.floor();
@@ -484,6 +492,8 @@ mod tests {
             ("if missing.key then 1 else if bias then 2 else 3", "2"),
             ("only(types, 'full') or types[2] == 'window'", "true"),
             ("only([], 1)", "true"),
+            ("within(types, ['full', 'window'], 3)", "true"),
+            ("within(types, ['full', 'window'], 2) or within(types, ['full'], 3)", "false"),
             ("8 == factor", "true"),
             ("null == missing", "true"),
             ("not bias == false", "true"),

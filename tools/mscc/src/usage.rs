@@ -183,6 +183,12 @@ pub enum UsageError {
         /// The longest sequence, in tokens.
         max_model_len: u32,
     },
+    /// A perplexity that is no number.
+    #[error(
+        "the perplexity is no number, since logits are none: weights that are damaged, or values beyond what the type \
+         computed in holds; try compute_dtype float32, and check where the weights come from"
+    )]
+    NoPerplexity,
     /// A text of which nothing can be foretold.
     #[error("{}: perplexity needs two tokens at least", path.display())]
     TextTooShort {

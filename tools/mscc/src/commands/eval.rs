@@ -80,6 +80,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
     }
     bar.finish_and_clear();
     let nll = sums.iter().sum::<f64>() / evaluated as f64;
+    if !nll.is_finite() {
+        return Err(UsageError::NoPerplexity.into());
+    }
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
         return output::print_json(&json!({
