@@ -227,7 +227,8 @@ mod tests {
                 "error {\"quant_method\":\"fp8\"}: weights",
             ),
             ("llama", json!({"text_config": {"hidden_size": 64}}), "error {\"hidden_size\":64}: images"),
-            ("llama", json!({"partial_rotary_factor": 1.0}), "read"),
+            ("llama", json!({"partial_rotary_factor": 1.0}), "ignored with this value it asks for nothing"),
+            ("llama", json!({"partial_rotary_factor": 0.5}), "error 0.5: another form of rotary positions"),
             (
                 "llama",
                 json!({"rope_scaling": {"type": "default", "mrope_section": [1, 2]}}),

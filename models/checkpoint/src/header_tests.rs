@@ -97,7 +97,7 @@ fn names_the_broken_rule_and_the_tensor() {
 fn recognises_what_is_found_in_place_of_a_checkpoint() {
     let cases: [(&[u8], &str); 7] = [
         (b"", "empty"),
-        (b"\x02\0\0\0\0\0\0", "7 bytes, too few"),
+        (b"\x02\0\0\0\0\0\0", "the file of 7 B is too short"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
         (b"PK\x03\x04\0\0\x08\x08\0\0", "pickled"),
         (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "pickled"),

@@ -33,11 +33,7 @@ pub static BLOCK: Block = Block {
             ParamKind::Flag,
             "rope_parameters.full_attention != null or rope_parameters.sliding_attention != null",
         ),
-        Param::with_default(
-            "partial_rotary_factor",
-            ParamKind::Number,
-            "rope_parameters.partial_rotary_factor ?? partial_rotary_factor ?? 1",
-        ),
+        Param::with_default("partial_rotary_factor", ParamKind::Number, "1"),
         Param::optional("factor", ParamKind::Number, "rope_parameters.factor"),
         Param::optional("low_freq_factor", ParamKind::Number, "rope_parameters.low_freq_factor"),
         Param::optional("high_freq_factor", ParamKind::Number, "rope_parameters.high_freq_factor"),

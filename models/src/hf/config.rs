@@ -19,8 +19,8 @@ use super::json;
 /// | `rope_theta`, `rope_scaling`                  | `rope_parameters.rope_theta`, `.factor`, ... |
 /// | `type` or `rope_type` in either object        | `rope_parameters.rope_type` (the newer wins) |
 ///
-/// Where a rope setting is given, `rope_parameters.rope_type` is always there, `default` if the file has
-/// none; a file without any rope setting gets none. A `rope_parameters` with an object per type of
+/// Where an object of rope settings is given, `rope_parameters.rope_type` is always there, `default` if the file
+/// has none; a file without one gets none. A `rope_parameters` with an object per type of
 /// layer is left as it is, with everything around it. Other keys keep their names. Keys are read
 /// through [`Fields`], to which this dereferences; messages use the file's spelling.
 ///
@@ -131,7 +131,11 @@ fn normalise_rope(
         // Nulls at most, which are the same as nothing.
         (None, None) => return Ok(()),
     };
-    let (mut rope, type_key) = with_rope_type(given_object);
+    // A base alone does not say which type; that is the family's.
+    let (mut rope, type_key) = match source {
+        "rope_theta" => (given_object, None),
+        _ => with_rope_type(given_object),
+    };
 
     let mut spell = |canonical: &str, original: String| {
         if canonical != original {
