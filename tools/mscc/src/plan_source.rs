@@ -68,13 +68,7 @@ impl PlanArgs {
         let compiled = model_yaml::compile(&model_yaml::read(&self.plan)?.overridden_by(family), false);
         spinner.finish_and_clear();
         let compiled = compiled?;
-        compiled
-            .plan
-            .meta
-            .warnings
-            .iter()
-            .chain(&compiled.advice)
-            .for_each(|warning| output::warning(warning));
+        compiled.plan.meta.warnings.iter().for_each(|warning| output::warning(warning));
         output::detail(&format!("compiled in {:.0?}", started.elapsed()));
         Ok(compiled.plan)
     }
