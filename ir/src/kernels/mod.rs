@@ -2,6 +2,7 @@
 //!
 //! A kernel is declared here and implemented in the runtime's device; both sides read the declaration.
 
+pub mod ascend;
 pub mod cpu;
 
 use crate::ops::OpKind;

@@ -27,7 +27,7 @@ mod lexer;
 mod parse;
 mod print;
 
-pub use parse::{ParseError, parse_function, parse_module};
+pub use parse::{ParseError, parse_attrs, parse_function, parse_module};
 pub use print::{print_function, print_module};
 
 /// Longest prefix of weights, in bytes: it is written once and stands before each name of its list.

@@ -47,6 +47,13 @@ pub fn parse_function(text: &str) -> Result<Graph, ParseError> {
     }
 }
 
+/// Parses attributes as they stand behind an op, `{eps=1e-6, trans_b=true}`.
+pub fn parse_attrs(text: &str) -> Result<Vec<(String, crate::attr::Attr)>, ParseError> {
+    let mut parser = Parser::new(text)?;
+    let attrs = parser.attrs()?;
+    if parser.lexer.peek().is_none() { Ok(attrs) } else { Err(parser.lexer.error("expected the end")) }
+}
+
 struct Parser<'a> {
     lexer: Lexer<'a>,
     module: Module,

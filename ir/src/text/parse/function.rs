@@ -201,7 +201,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn attrs(&mut self) -> Result<Vec<(String, Attr)>, ParseError> {
+    pub(super) fn attrs(&mut self) -> Result<Vec<(String, Attr)>, ParseError> {
         let mut attrs: Vec<(String, Attr)> = Vec::new();
         if !self.lexer.eat("{") {
             return Ok(attrs);

@@ -1,0 +1,369 @@
+//! Binding: an op at hand and a declaration give a call with all its arguments, or the rules that forbid it.
+
+use std::fmt;
+
+use super::decl::{AclnnDecl, Constant, Format, Source, TensorOf, TensorSource};
+use super::shape::Names;
+use super::soc::Family;
+use crate::attr::{Attr, Attrs};
+use crate::ops::Op;
+use crate::view::ViewLayout;
+use crate::{DType, Dim, SymbolTable, TensorType};
+
+/// An op with the types of what it reads and writes.
+#[derive(Clone, Copy)]
+pub struct Usage<'a> {
+    /// The op.
+    pub op: &'a Op,
+    /// Its operands.
+    pub operands: &'a [TensorType],
+    /// Its results.
+    pub results: &'a [TensorType],
+    /// Bounds of the symbols in them.
+    pub symbols: &'a SymbolTable,
+    /// Where it is to run.
+    pub family: Family,
+}
+
+/// A legal call: arguments of the first phase, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The arguments.
+    pub args: Vec<Arg>,
+}
+
+/// An argument.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arg {
+    /// A tensor.
+    Tensor(TensorArg),
+    /// A null handle.
+    Null,
+    /// A flag.
+    Bool(bool),
+    /// An integer.
+    Int(Dim),
+    /// A number.
+    Float(f64),
+    /// A string.
+    Text(&'static str),
+    /// An array in host memory.
+    Ints(Vec<i64>),
+    /// The host's copy of an operand, without the first `skip` values.
+    Host {
+        /// The operand.
+        operand: usize,
+        /// How many values are left out.
+        skip: usize,
+    },
+    /// An element type.
+    Type(DType),
+}
+
+/// A tensor as a call sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorArg {
+    /// Which.
+    pub of: TensorOf,
+    /// Element type and shape that the call sees.
+    pub ty: TensorType,
+    /// Whether the two last axes have changed places.
+    pub swapped: bool,
+    /// Whether a strided view will do.
+    pub strided: bool,
+    /// How its elements are stored.
+    pub format: Format,
+}
+
+/// A documented rule that a call would break.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule.
+    pub rule: String,
+    /// What is there instead.
+    pub found: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.found)
+    }
+}
+
+impl TensorArg {
+    /// The layout that the call sees of a tensor that lies so; `None` if strides cannot express it, or the call wants
+    /// it densely packed.
+    pub fn layout(&self, lies: &ViewLayout) -> Option<ViewLayout> {
+        let rank = lies.shape.len();
+        if !self.strided && !lies.is_contiguous() {
+            return None;
+        }
+        if self.swapped {
+            let mut axes: Vec<usize> = (0..rank).collect();
+            axes.swap(rank - 2, rank - 1);
+            return Some(lies.permute(&axes));
+        }
+        if lies.shape == self.ty.shape { Some(lies.clone()) } else { lies.reshape(&self.ty.shape) }
+    }
+}
+
+impl AclnnDecl {
+    /// The call that computes `usage.op`.
+    ///
+    /// Errors: each rule that it would break at some sizes within bounds.
+    pub fn bind(&self, usage: Usage<'_>) -> Result<Call, Vec<Violation>> {
+        let mut binder = Binder { decl: self, usage, attrs: usage.op.attrs(), names: Names::default() };
+        let mut violations = binder.unheeded();
+        violations.extend(binder.shapes());
+        violations.extend(binder.dtypes());
+        violations.extend(binder.limits());
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        let args = self.args.iter().enumerate().map(|(index, arg)| {
+            binder
+                .arg(index, arg.source)
+                .map_err(|found| vec![Violation { rule: arg.name.to_owned(), found }])
+        });
+        Ok(Call { args: args.collect::<Result<_, _>>()? })
+    }
+}
+
+struct Binder<'a> {
+    decl: &'a AclnnDecl,
+    usage: Usage<'a>,
+    attrs: Attrs,
+    names: Names,
+}
+
+impl Binder<'_> {
+    /// Attributes and operands of the op that the call has no place for.
+    fn unheeded(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (name, value) in &self.attrs {
+            let heeded =
+                self.decl.implied.contains(name) || self.decl.args.iter().any(|arg| arg.source.heeds(name));
+            // A limit on it heeds it too.
+            let limited = self.decl.parsed.limits.iter().any(|(_, limit)| {
+                let mut found = false;
+                limit.quantity.for_each_symbol(&mut |symbol| found |= symbol.name() == *name);
+                found
+            });
+            if !heeded && !limited {
+                let rule = format!("takes no `{name}`");
+                violations.push(Violation { rule, found: format!("{name} is {value}") });
+            }
+        }
+        let kind = self.usage.op.kind();
+        for index in 0..self.usage.operands.len() {
+            let read = self.decl.args.iter().any(|arg| match arg.source {
+                Source::Tensor(tensor) => {
+                    tensor.of == TensorOf::Operand(index) || tensor.of == TensorOf::InOut(index)
+                }
+                Source::Host { operand, .. } => operand == index,
+                _ => false,
+            });
+            if !read {
+                let name = kind.operand(index).map_or("operand", |operand| operand.name);
+                let found = format!("{name} is {}", self.usage.operands[index]);
+                violations.push(Violation { rule: format!("takes no `{name}`"), found });
+            }
+        }
+        violations
+    }
+
+    /// The op's type of a tensor, with the last axes as they lie if the attribute is not set.
+    fn given(&self, source: &TensorSource) -> Option<TensorType> {
+        let ty = match source.of {
+            TensorOf::Operand(index) | TensorOf::InOut(index) => self.usage.operands.get(index)?.clone(),
+            TensorOf::Result(index) => self.usage.results.get(index)?.clone(),
+            TensorOf::Extra(_) | TensorOf::Constant(_) => return None,
+        };
+        let mut shape = ty.shape.to_vec();
+        let rank = shape.len();
+        if rank >= 2 && self.is_swapped(source) {
+            shape.swap(rank - 2, rank - 1);
+        }
+        Some(TensorType::new(source.cast.unwrap_or(ty.dtype), shape))
+    }
+
+    fn is_swapped(&self, source: &TensorSource) -> bool {
+        source.swapped_if.is_some_and(|attr| self.flag(attr))
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.attrs.iter().any(|(attr, value)| *attr == name && *value == Attr::Bool(true))
+    }
+
+    /// Gives names their sizes, then holds all shapes against their patterns.
+    fn shapes(&mut self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (name, value) in &self.attrs {
+            let size = match value {
+                Attr::Int(value) => Dim::constant(*value),
+                Attr::Bool(value) => Dim::from(u32::from(*value)),
+                Attr::Dims(dims) if dims.len() == 1 => dims[0].clone(),
+                Attr::Float(_) | Attr::Name(_) | Attr::Dims(_) | Attr::Floats(_) => continue,
+            };
+            self.names.set(name, &size).unwrap_or_default();
+        }
+        let tensors = self.tensors().filter_map(|(at, source)| Some((at, self.given(&source)?)));
+        let hosts = self.decl.args.iter().enumerate().filter_map(|(at, arg)| match arg.source {
+            Source::Host { operand, .. } => Some((at, self.usage.operands.get(operand)?.clone())),
+            _ => None,
+        });
+        let given: Vec<(usize, TensorType)> = tensors.chain(hosts).collect();
+        let pattern = |at: usize| self.decl.parsed.shapes[at].as_ref().map(|(own, _)| own);
+        for (at, ty) in &given {
+            let bound = pattern(*at).map_or(Ok(()), |pattern| pattern.bind(&ty.shape, &mut self.names));
+            if let Err(rule) = bound {
+                let arg = self.decl.args[*at].name;
+                violations.push(Violation { rule, found: format!("{arg} is {ty}") });
+            }
+        }
+        if violations.is_empty() {
+            for (at, ty) in &given {
+                let holds = pattern(*at).map_or(Ok(()), |pattern| pattern.holds(&ty.shape, &self.names));
+                if let Err(rule) = holds {
+                    let arg = self.decl.args[*at].name;
+                    violations.push(Violation { rule, found: format!("{arg} is {ty}") });
+                }
+            }
+        }
+        violations
+    }
+
+    fn tensors(&self) -> impl Iterator<Item = (usize, TensorSource)> {
+        self.decl.args.iter().enumerate().filter_map(|(at, arg)| match arg.source {
+            Source::Tensor(tensor) => Some((at, tensor)),
+            _ => None,
+        })
+    }
+
+    /// One row of the table must be that of the tensors given.
+    fn dtypes(&self) -> Option<Violation> {
+        let types: Vec<Option<DType>> = self
+            .tensors()
+            .map(|(_, source)| match source.of {
+                TensorOf::Extra(dtype) => Some(dtype),
+                TensorOf::Constant(constant) => Some(constant.ty().dtype),
+                TensorOf::Operand(_) | TensorOf::Result(_) | TensorOf::InOut(_) => {
+                    self.given(&source).map(|ty| ty.dtype)
+                }
+            })
+            .collect();
+        let fits = |row: &[Option<DType>]| {
+            row.len() == types.len()
+                && row.iter().zip(&types).all(|(cell, ty)| cell.is_none() || ty.is_none() || cell == ty)
+        };
+        let rows = &self.decl.parsed.rows;
+        if rows.iter().any(|(socs, row)| socs.has(self.usage.family) && fits(row)) {
+            return None;
+        }
+        let names: Vec<&str> = self.tensors().map(|(at, _)| self.decl.args[at].name).collect();
+        let rule = format!("element types of {} on {}", names.join(", "), self.usage.family.name());
+        let rows = self.decl.dtypes.iter().filter(|row| row.socs.has(self.usage.family));
+        let allowed: Vec<&str> = rows.map(|row| row.types).collect();
+        let types = types.iter().map(|ty| ty.map_or("-".to_owned(), |ty| ty.to_string()));
+        let found = types.collect::<Vec<_>>().join(" ");
+        let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", or ") };
+        Some(Violation { rule: format!("{rule} are {allowed}"), found })
+    }
+
+    fn limits(&self) -> Vec<Violation> {
+        let limits = self.decl.limits.iter().zip(&self.decl.parsed.limits);
+        let holding = limits.filter(|(_, (socs, _))| socs.has(self.usage.family));
+        holding
+            .filter_map(|(text, (_, limit))| {
+                let found = limit.check(&self.names, self.usage.symbols).err()?;
+                Some(Violation { rule: text.rule.to_owned(), found })
+            })
+            .collect()
+    }
+
+    fn arg(&self, index: usize, source: Source) -> Result<Arg, String> {
+        Ok(match source {
+            Source::Tensor(tensor) => self.tensor(index, &tensor)?,
+            Source::Null => Arg::Null,
+            Source::Attr(name) => self.attr(name)?,
+            Source::Size(text) => {
+                let expr: Dim = text.parse().map_err(|_| format!("`{text}` is no size"))?;
+                Arg::Int(self.names.size(&expr)?)
+            }
+            Source::Bool(value) => Arg::Bool(value),
+            Source::Int(value) => Arg::Int(Dim::constant(value)),
+            Source::Float(value) => Arg::Float(value),
+            Source::Text(text) => Arg::Text(text),
+            Source::Ints(values) => Arg::Ints(values.to_vec()),
+            Source::Host { operand, skip, .. } => Arg::Host { operand, skip },
+            Source::ResultType => match self.usage.results.first() {
+                Some(ty) => Arg::Type(ty.dtype),
+                None => return Err("there is no result".into()),
+            },
+        })
+    }
+
+    fn attr(&self, name: &str) -> Result<Arg, String> {
+        match self.attrs.iter().find(|(attr, _)| *attr == name) {
+            Some((_, Attr::Bool(value))) => Ok(Arg::Bool(*value)),
+            Some((_, Attr::Int(value))) => Ok(Arg::Int(Dim::constant(*value))),
+            Some((_, Attr::Float(value))) => Ok(Arg::Float(value.0)),
+            Some((_, value @ (Attr::Name(_) | Attr::Dims(_) | Attr::Floats(_)))) => {
+                Err(format!("{name} is {value}, which is no argument"))
+            }
+            // Flags at their default are not written.
+            None => Ok(Arg::Bool(false)),
+        }
+    }
+
+    fn tensor(&self, index: usize, source: &TensorSource) -> Result<Arg, String> {
+        let given = match source.of {
+            TensorOf::Extra(dtype) => {
+                let pattern = self.decl.parsed.shapes[index].as_ref().map(|(own, _)| own.shape(&self.names));
+                pattern.transpose()?.map(|shape| TensorType::new(dtype, shape))
+            }
+            TensorOf::Constant(constant) => Some(constant.ty()),
+            TensorOf::Operand(_) | TensorOf::Result(_) | TensorOf::InOut(_) => self.given(source),
+        };
+        let Some(given) = given else { return Ok(Arg::Null) };
+        let seen = self.decl.parsed.shapes[index].as_ref().and_then(|(_, seen)| seen.as_ref());
+        let ty = match seen {
+            Some(pattern) => TensorType::new(given.dtype, pattern.shape(&self.names)?),
+            None => given,
+        };
+        let (swapped, strided, format) = (self.is_swapped(source), source.strided, source.format);
+        Ok(Arg::Tensor(TensorArg { of: source.of, ty, swapped, strided, format }))
+    }
+}
+
+impl Source {
+    /// Whether an attribute of the op goes into it.
+    fn heeds(&self, name: &str) -> bool {
+        match self {
+            Source::Attr(attr) => *attr == name,
+            Source::Size(text) => text.parse::<Dim>().is_ok_and(|expr| {
+                let mut found = false;
+                expr.for_each_symbol(&mut |symbol| found |= symbol.name() == name);
+                found
+            }),
+            Source::Tensor(tensor) => tensor.swapped_if == Some(name),
+            Source::Null
+            | Source::Bool(_)
+            | Source::Int(_)
+            | Source::Float(_)
+            | Source::Text(_)
+            | Source::Ints(_)
+            | Source::Host { .. }
+            | Source::ResultType => false,
+        }
+    }
+}
+
+impl Constant {
+    /// Its type.
+    pub fn ty(self) -> TensorType {
+        match self {
+            Constant::CausalMask => TensorType::new(DType::U8, vec![Dim::constant(2048); 2]),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Kernels of Ascend NPUs: operators of the aclnn library, one declaration for each way of calling one.
+//!
+//! A declaration says where each argument of the call comes from, which element types and sizes the operator's
+//! documents allow on which devices, and what cannot be known before the call. Lowering, legality and launching read
+//! it; the typed function pointers of both phases come from it too.
+//!
+//! To add one: an `aclnn!` in the file of its group, and its name in [`DECLS`]. A test holds it against the reference
+//! data in `ir/tests/data/aclnn.yaml`.
+
+pub mod abi;
+mod call;
+mod decl;
+mod example;
+mod limit;
+pub mod norm;
+mod shape;
+mod soc;
+
+pub use call::{Arg, Call, TensorArg, Usage, Violation};
+pub use decl::{
+    AclnnDecl, ArgDecl, Constant, DtypeRow, Example, Executor, Format, LimitDecl, Parsed, Since, Source,
+    TensorOf, TensorSource,
+};
+pub use example::Instance;
+pub use limit::{Bound, Limit};
+pub use shape::{Names, Pattern};
+pub use soc::{Family, Socs};
+
+use crate::ops::OpKind;
+
+/// Declares a way of calling an aclnn operator: a static with its data, and a module of the same name in small letters
+/// with the types of its entry points.
+macro_rules! aclnn {
+    (
+        $(#[$doc:meta])*
+        $upper:ident = $name:ident: $op:ident, $entry:literal;
+        since $since:ident;
+        $(fallback $fallback:literal;)?
+        executor $executor:ident;
+        args { $($arg:ident: $ty:ident = $source:expr;)* }
+        dtypes { $($socs:ident: $($row:literal),+;)* }
+        limits { $($limit_socs:ident: $($limit:literal),+;)* }
+        $(implied { $($implied:literal),* })?
+        unchecked { $($unchecked:literal),* $(,)? }
+        example $sizes:literal, $attrs:literal;
+        source $origin:literal;
+    ) => {
+        $(#[$doc])*
+        pub static $upper: $crate::kernels::ascend::AclnnDecl = {
+            #[allow(unused_imports)]
+            use $crate::kernels::ascend::decl::*;
+            use $crate::kernels::ascend::{Socs, abi};
+            const ARGS: &[ArgDecl] = &[$(ArgDecl {
+                name: stringify!($arg),
+                ty: abi::arg_type!($ty),
+                source: $source,
+            }),*];
+            const DTYPES: &[DtypeRow] = &[$($(DtypeRow { socs: Socs::$socs, types: $row }),+),*];
+            const LIMITS: &[LimitDecl] = &[$($(LimitDecl { socs: Socs::$limit_socs, rule: $limit }),+),*];
+            AclnnDecl {
+                name: stringify!($name),
+                op: $crate::ops::OpKind::$op,
+                entry: $entry,
+                since: Since::$since,
+                fallback: [$(Some($fallback),)? None][0],
+                args: ARGS,
+                dtypes: DTYPES,
+                limits: LIMITS,
+                implied: &[$($($implied),*)?],
+                unchecked: &[$($unchecked),*],
+                executor: Executor::$executor,
+                example: Example { sizes: $sizes, attrs: $attrs },
+                source: $origin,
+                parsed: std::sync::LazyLock::new(|| Parsed::new(ARGS, DTYPES, LIMITS)),
+            }
+        };
+
+        #[doc = concat!("The entry points of `", $entry, "`.")]
+        #[allow(non_snake_case)]
+        pub mod $name {
+            use $crate::kernels::ascend::abi;
+            #[doc = concat!("`", $entry, "GetWorkspaceSize`: the arguments, where the workspace's size in bytes and the executor go.")]
+            pub type GetWorkspaceSize = unsafe extern "C" fn(
+                $($arg: abi::arg_c_type!($ty),)*
+                workspace_size: *mut u64,
+                executor: *mut abi::AclOpExecutor,
+            ) -> abi::AclStatus;
+            #[doc = concat!("`", $entry, "`.")]
+            pub type Launch = abi::Launch;
+        }
+    };
+}
+use aclnn;
+
+/// All declarations, by name.
+pub static DECLS: &[&AclnnDecl] = &[&norm::ADD_RMS_NORM, &norm::RMS_NORM];
+
+/// The declaration of this name.
+pub fn decl(name: &str) -> Option<&'static AclnnDecl> {
+    let at = DECLS.binary_search_by_key(&name, |decl| decl.name).ok()?;
+    Some(DECLS[at])
+}
+
+/// The ways of computing an op, the preferred one first.
+pub fn decls_for(op: OpKind) -> impl Iterator<Item = &'static AclnnDecl> {
+    DECLS.iter().copied().filter(move |decl| decl.op == op)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SymbolTable;
+
+    const FAMILIES: [Family; 3] = [Family::A2, Family::A3, Family::P310];
+
+    #[test]
+    fn sorted_by_unique_name() {
+        assert!(DECLS.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+
+    #[test]
+    fn examples_are_legal_and_fallbacks_compute_the_same() {
+        let symbols = SymbolTable::default();
+        for decl in DECLS {
+            let mut families = 0;
+            for family in FAMILIES {
+                if !decl.parsed.rows.iter().any(|(socs, _)| socs.has(family)) {
+                    continue;
+                }
+                let instance = decl.example(family, &[]);
+                let instance =
+                    instance.unwrap_or_else(|| panic!("{}: no example on {}", decl.name, family.name()));
+                let call = decl.bind(instance.usage(&symbols, family));
+                assert!(call.is_ok(), "{} on {}: {call:?}", decl.name, family.name());
+                families += 1;
+            }
+            assert!(families > 0, "{} runs nowhere", decl.name);
+            if let Some(fallback) = decl.fallback {
+                let other = super::decl(fallback).unwrap_or_else(|| panic!("{}: no {fallback}", decl.name));
+                assert_eq!(other.op, decl.op, "{}", decl.name);
+            }
+        }
+    }
+
+    #[test]
+    fn one_step_beyond_each_limit_is_refused_for_that_reason() {
+        let symbols = SymbolTable::default();
+        for decl in DECLS {
+            for family in FAMILIES {
+                for (rule, instance) in decl.illegal(family) {
+                    let Some(instance) = instance else {
+                        panic!("{}: nothing is beyond `{rule}` on {}", decl.name, family.name());
+                    };
+                    let violations = decl.bind(instance.usage(&symbols, family)).unwrap_err();
+                    assert!(
+                        violations.iter().any(|violation| violation.rule == rule),
+                        "{rule}: {violations:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_call_has_no_place_for_is_refused() {
+        let symbols = SymbolTable::default();
+        let ty = |text: &str| {
+            let graph =
+                crate::text::parse_function(&format!("func @f {{\n  input %x: {text}\n  output y = %x\n}}"));
+            let graph = graph.unwrap();
+            graph.ty(graph.sinks()[0].1).clone()
+        };
+        let refused = |decl: &AclnnDecl, operands: &[&str], attrs: &str| {
+            let operands: Vec<_> = operands.iter().map(|text| ty(text)).collect();
+            let op = decl.op.with_attrs(&crate::text::parse_attrs(attrs).unwrap()).unwrap();
+            let results = op.infer(&operands).unwrap();
+            let usage = Usage {
+                op: &op,
+                operands: &operands,
+                results: &results,
+                symbols: &symbols,
+                family: Family::P310,
+            };
+            decl.bind(usage).unwrap_err().iter().map(Violation::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            refused(&norm::RMS_NORM, &["bf16[T, 8]", "bf16[8]"], "{eps=1e-6}"),
+            [
+                "element types of x, gamma, yOut, rstdOut on 310P are f16 f16 -> f16 f32, or f32 f32 -> f32 f32: \
+             bf16 bf16 bf16 f32",
+                "H >= 16: H is 8",
+            ]
+        );
+    }
+}
