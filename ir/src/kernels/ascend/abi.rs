@@ -57,6 +57,11 @@ pub enum ArgType {
 }
 
 impl ArgType {
+    /// Whether it is a whole number.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, ArgType::I8 | ArgType::I32 | ArgType::I64)
+    }
+
     /// As C headers write it, without `const`.
     pub const fn c_name(self) -> &'static str {
         match self {

@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use super::abi::ArgType;
 use super::decl::{AclnnDecl, Constant, Format, Source, TensorOf, TensorSource};
 use super::shape::Names;
 use super::soc::Family;
 use crate::attr::{Attr, Attrs};
 use crate::ops::Op;
 use crate::view::ViewLayout;
-use crate::{DType, Dim, SymbolTable, TensorType};
+use crate::{DType, Dim, Symbol, SymbolTable, TensorType};
+
+/// Symbols of the step that limits may name: `Q`, the most new tokens of a sequence.
+pub(super) const STEP_SIZES: &[&str] = &["Q"];
 
 /// An op with the types of what it reads and writes.
 #[derive(Clone, Copy)]
@@ -35,8 +39,10 @@ pub struct Call {
 /// An argument.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arg {
-    /// A tensor.
+    /// A tensor, or a list of one.
     Tensor(TensorArg),
+    /// A list of tensors.
+    Tensors(Vec<TensorArg>),
     /// A null handle.
     Null,
     /// A flag.
@@ -56,6 +62,11 @@ pub enum Arg {
         /// How many values are left out.
         skip: usize,
     },
+    /// The running sums of the host's copy of an operand: its first value, the first two added, and so on.
+    HostSums {
+        /// The operand.
+        operand: usize,
+    },
     /// An element type.
     Type(DType),
 }
@@ -73,6 +84,8 @@ pub struct TensorArg {
     pub strided: bool,
     /// How its elements are stored.
     pub format: Format,
+    /// The axis of `ty` that the op's tensor lacks: all elements along it are the same.
+    pub repeated: Option<usize>,
 }
 
 /// A documented rule that a call would break.
@@ -98,12 +111,26 @@ impl TensorArg {
         if !self.strided && !lies.is_contiguous() {
             return None;
         }
+        if self.repeated.is_some() {
+            return self.repeat(lies).filter(|repeated| self.strided || repeated.is_contiguous());
+        }
         if self.swapped {
             let mut axes: Vec<usize> = (0..rank).collect();
             axes.swap(rank - 2, rank - 1);
             return Some(lies.permute(&axes));
         }
         if lies.shape == self.ty.shape { Some(lies.clone()) } else { lies.reshape(&self.ty.shape) }
+    }
+
+    /// A view with the repeated axis, its stride 0: what has to be copied where the call wants it densely packed.
+    pub fn repeat(&self, lies: &ViewLayout) -> Option<ViewLayout> {
+        let axis = self.repeated?;
+        let mut without = self.ty.shape.to_vec();
+        let size = without.remove(axis);
+        let mut view = lies.reshape(&without)?;
+        view.shape.insert(axis, size);
+        view.strides.insert(axis, Dim::ZERO);
+        Some(view)
     }
 }
 
@@ -157,16 +184,23 @@ impl Binder<'_> {
         let kind = self.usage.op.kind();
         for index in 0..self.usage.operands.len() {
             let read = self.decl.args.iter().any(|arg| match arg.source {
-                Source::Tensor(tensor) => {
-                    tensor.of == TensorOf::Operand(index) || tensor.of == TensorOf::InOut(index)
-                }
-                Source::Host { operand, .. } => operand == index,
+                Source::Tensor(tensor) => tensor.of.reads(index),
+                Source::Host { operand, .. } | Source::HostSums { operand, .. } => operand == index,
                 _ => false,
             });
             if !read {
                 let name = kind.operand(index).map_or("operand", |operand| operand.name);
                 let found = format!("{name} is {}", self.usage.operands[index]);
                 violations.push(Violation { rule: format!("takes no `{name}`"), found });
+            }
+        }
+        for (at, source) in self.tensors() {
+            if let TensorOf::Operand(index) = source.of
+                && !source.optional
+                && index >= self.usage.operands.len()
+            {
+                let rule = format!("needs `{}`", self.decl.args[at].name);
+                violations.push(Violation { rule, found: "the op has none".into() });
             }
         }
         violations
@@ -176,8 +210,9 @@ impl Binder<'_> {
     fn given(&self, source: &TensorSource) -> Option<TensorType> {
         let ty = match source.of {
             TensorOf::Operand(index) | TensorOf::InOut(index) => self.usage.operands.get(index)?.clone(),
+            TensorOf::All => self.usage.operands.first()?.clone(),
             TensorOf::Result(index) => self.usage.results.get(index)?.clone(),
-            TensorOf::Extra(_) | TensorOf::Constant(_) => return None,
+            TensorOf::Extra(_) | TensorOf::ExtraLike(_) | TensorOf::Constant(_) => return None,
         };
         let mut shape = ty.shape.to_vec();
         let rank = shape.len();
@@ -207,9 +242,16 @@ impl Binder<'_> {
             };
             self.names.set(name, &size).unwrap_or_default();
         }
+        if let Some(bits) = self.usage.operands.first().map(|ty| ty.dtype.bits())
+            && bits % 8 == 0
+        {
+            self.names.set("bytes", &Dim::from(bits / 8)).unwrap_or_default();
+        }
         let tensors = self.tensors().filter_map(|(at, source)| Some((at, self.given(&source)?)));
         let hosts = self.decl.args.iter().enumerate().filter_map(|(at, arg)| match arg.source {
-            Source::Host { operand, .. } => Some((at, self.usage.operands.get(operand)?.clone())),
+            Source::Host { operand, .. } | Source::HostSums { operand, .. } => {
+                Some((at, self.usage.operands.get(operand)?.clone()))
+            }
             _ => None,
         });
         let given: Vec<(usize, TensorType)> = tensors.chain(hosts).collect();
@@ -246,8 +288,9 @@ impl Binder<'_> {
             .tensors()
             .map(|(_, source)| match source.of {
                 TensorOf::Extra(dtype) => Some(dtype),
+                TensorOf::ExtraLike(index) => self.usage.operands.get(index).map(|ty| ty.dtype),
                 TensorOf::Constant(constant) => Some(constant.ty().dtype),
-                TensorOf::Operand(_) | TensorOf::Result(_) | TensorOf::InOut(_) => {
+                TensorOf::Operand(_) | TensorOf::Result(_) | TensorOf::InOut(_) | TensorOf::All => {
                     self.given(&source).map(|ty| ty.dtype)
                 }
             })
@@ -271,11 +314,18 @@ impl Binder<'_> {
     }
 
     fn limits(&self) -> Vec<Violation> {
+        let mut names = self.names.clone();
+        // Sizes of the step that no tensor has are symbols of the plan.
+        for name in STEP_SIZES.iter().filter(|name| self.usage.symbols.get(&Symbol::new(name)).is_some()) {
+            if !names.has(name) {
+                names.set(name, &Dim::symbol(name)).unwrap_or_default();
+            }
+        }
         let limits = self.decl.limits.iter().zip(&self.decl.parsed.limits);
         let holding = limits.filter(|(_, (socs, _))| socs.has(self.usage.family));
         holding
             .filter_map(|(text, (_, limit))| {
-                let found = limit.check(&self.names, self.usage.symbols).err()?;
+                let found = limit.check(&names, self.usage.symbols).err()?;
                 Some(Violation { rule: text.rule.to_owned(), found })
             })
             .collect()
@@ -285,7 +335,16 @@ impl Binder<'_> {
         Ok(match source {
             Source::Tensor(tensor) => self.tensor(index, &tensor)?,
             Source::Null => Arg::Null,
-            Source::Attr(name) => self.attr(name)?,
+            Source::Attr(name) => self.attr(name, self.decl.args[index].ty)?,
+            Source::AttrOr(name, default) => match self.attrs.iter().any(|(attr, _)| *attr == name) {
+                true => self.attr(name, self.decl.args[index].ty)?,
+                false if self.decl.args[index].ty.is_integer() => Arg::Int(Dim::constant(default as i64)),
+                false => Arg::Float(default),
+            },
+            Source::Sizes(sizes) => {
+                Arg::Ints(sizes.iter().map(|size| self.constant(size)).collect::<Result<_, _>>()?)
+            }
+            Source::HostSums { operand, .. } => Arg::HostSums { operand },
             Source::Size(text) => {
                 let expr: Dim = text.parse().map_err(|_| format!("`{text}` is no size"))?;
                 Arg::Int(self.names.size(&expr)?)
@@ -303,26 +362,48 @@ impl Binder<'_> {
         })
     }
 
-    fn attr(&self, name: &str) -> Result<Arg, String> {
+    fn constant(&self, text: &str) -> Result<i64, String> {
+        let expr: Dim = text.parse().map_err(|_| format!("`{text}` is no size"))?;
+        let size = self.names.size(&expr)?;
+        size.as_const().ok_or_else(|| format!("{text} is {size}, which is not constant"))
+    }
+
+    fn attr(&self, name: &str, ty: ArgType) -> Result<Arg, String> {
+        let flag = |value: bool| match ty.is_integer() {
+            true => Arg::Int(Dim::from(u32::from(value))),
+            false => Arg::Bool(value),
+        };
         match self.attrs.iter().find(|(attr, _)| *attr == name) {
-            Some((_, Attr::Bool(value))) => Ok(Arg::Bool(*value)),
+            Some((_, Attr::Bool(value))) => Ok(flag(*value)),
             Some((_, Attr::Int(value))) => Ok(Arg::Int(Dim::constant(*value))),
             Some((_, Attr::Float(value))) => Ok(Arg::Float(value.0)),
             Some((_, value @ (Attr::Name(_) | Attr::Dims(_) | Attr::Floats(_)))) => {
                 Err(format!("{name} is {value}, which is no argument"))
             }
             // Flags at their default are not written.
-            None => Ok(Arg::Bool(false)),
+            None => Ok(flag(false)),
         }
     }
 
     fn tensor(&self, index: usize, source: &TensorSource) -> Result<Arg, String> {
+        let extra = |dtype: DType| -> Result<Option<TensorType>, String> {
+            let pattern = self.decl.parsed.shapes[index].as_ref().map(|(own, _)| own.shape(&self.names));
+            Ok(pattern.transpose()?.map(|shape| TensorType::new(dtype, shape)))
+        };
         let given = match source.of {
-            TensorOf::Extra(dtype) => {
-                let pattern = self.decl.parsed.shapes[index].as_ref().map(|(own, _)| own.shape(&self.names));
-                pattern.transpose()?.map(|shape| TensorType::new(dtype, shape))
-            }
+            TensorOf::Extra(dtype) => extra(dtype)?,
+            TensorOf::ExtraLike(index) => match self.usage.operands.get(index) {
+                Some(ty) => extra(ty.dtype)?,
+                None => None,
+            },
             TensorOf::Constant(constant) => Some(constant.ty()),
+            TensorOf::All => {
+                let parts = self.usage.operands.iter().enumerate();
+                let part = |(index, ty): (usize, &TensorType)| {
+                    self.seen(source, TensorOf::Operand(index), ty.clone())
+                };
+                return Ok(Arg::Tensors(parts.map(part).collect()));
+            }
             TensorOf::Operand(_) | TensorOf::Result(_) | TensorOf::InOut(_) => self.given(source),
         };
         let Some(given) = given else { return Ok(Arg::Null) };
@@ -331,8 +412,31 @@ impl Binder<'_> {
             Some(pattern) => TensorType::new(given.dtype, pattern.shape(&self.names)?),
             None => given,
         };
-        let (swapped, strided, format) = (self.is_swapped(source), source.strided, source.format);
-        Ok(Arg::Tensor(TensorArg { of: source.of, ty, swapped, strided, format }))
+        Ok(Arg::Tensor(self.seen(source, source.of, ty)))
+    }
+
+    fn seen(&self, source: &TensorSource, of: TensorOf, ty: TensorType) -> TensorArg {
+        TensorArg {
+            of,
+            ty,
+            swapped: self.is_swapped(source),
+            strided: source.strided,
+            format: source.format,
+            repeated: source.repeated,
+        }
+    }
+}
+
+impl TensorOf {
+    /// Whether it is, or holds, this operand.
+    fn reads(self, operand: usize) -> bool {
+        match self {
+            TensorOf::Operand(index) | TensorOf::InOut(index) => index == operand,
+            TensorOf::All => true,
+            TensorOf::Result(_) | TensorOf::Extra(_) | TensorOf::ExtraLike(_) | TensorOf::Constant(_) => {
+                false
+            }
+        }
     }
 }
 
@@ -340,12 +444,9 @@ impl Source {
     /// Whether an attribute of the op goes into it.
     fn heeds(&self, name: &str) -> bool {
         match self {
-            Source::Attr(attr) => *attr == name,
-            Source::Size(text) => text.parse::<Dim>().is_ok_and(|expr| {
-                let mut found = false;
-                expr.for_each_symbol(&mut |symbol| found |= symbol.name() == name);
-                found
-            }),
+            Source::Attr(attr) | Source::AttrOr(attr, _) => *attr == name,
+            Source::Size(text) => mentions(text, name),
+            Source::Sizes(sizes) => sizes.iter().any(|text| mentions(text, name)),
             Source::Tensor(tensor) => tensor.swapped_if == Some(name),
             Source::Null
             | Source::Bool(_)
@@ -354,9 +455,18 @@ impl Source {
             | Source::Text(_)
             | Source::Ints(_)
             | Source::Host { .. }
+            | Source::HostSums { .. }
             | Source::ResultType => false,
         }
     }
+}
+
+fn mentions(text: &str, name: &str) -> bool {
+    text.parse::<Dim>().is_ok_and(|expr| {
+        let mut found = false;
+        expr.for_each_symbol(&mut |symbol| found |= symbol.name() == name);
+        found
+    })
 }
 
 impl Constant {

@@ -80,8 +80,10 @@ pub enum Source {
     Tensor(TensorSource),
     /// Nothing: a null handle.
     Null,
-    /// The op's attribute of this name; a flag that is not written is false.
+    /// The op's attribute of this name; a flag that is not written is false, and 0 or 1 where the call wants an integer.
     Attr(&'static str),
+    /// The op's attribute of this name, or this where it is not written.
+    AttrOr(&'static str, f64),
     /// A size computed of named axes and integer attributes.
     Size(&'static str),
     /// Always this.
@@ -94,6 +96,8 @@ pub enum Source {
     Text(&'static str),
     /// Always these.
     Ints(&'static [i64]),
+    /// These sizes, which must be constant.
+    Sizes(&'static [&'static str]),
     /// The values of an operand, which the host knows too, without the first `skip`.
     Host {
         /// The operand.
@@ -102,6 +106,13 @@ pub enum Source {
         shape: &'static str,
         /// How many values are left out.
         skip: usize,
+    },
+    /// The running sums of the values of an operand, which the host knows too.
+    HostSums {
+        /// The operand.
+        operand: usize,
+        /// Its axes.
+        shape: &'static str,
     },
     /// The element type of the first result.
     ResultType,
@@ -124,6 +135,10 @@ pub struct TensorSource {
     pub cast: Option<DType>,
     /// How its elements are stored.
     pub format: Format,
+    /// Whether the call does without it.
+    pub optional: bool,
+    /// The axis of `seen_as` along which all elements are the same; the op's tensor lacks it.
+    pub repeated: Option<usize>,
 }
 
 /// Which tensor an argument is.
@@ -135,8 +150,12 @@ pub enum TensorOf {
     Result(usize),
     /// This operand, which is written in place and so the result too.
     InOut(usize),
+    /// All operands of the op, as a list; the pattern is that of the first.
+    All,
     /// A result that the op does not have and nobody reads.
     Extra(DType),
+    /// Such a result of the element type of this operand.
+    ExtraLike(usize),
     /// A tensor that comes with the plan.
     Constant(Constant),
 }
@@ -206,7 +225,7 @@ impl Parsed {
         let pattern = |text| Pattern::parse(text).unwrap_or_else(|error| panic!("shape {text}: {error}"));
         let shapes = args.iter().map(|arg| match arg.source {
             Source::Tensor(tensor) => Some((pattern(tensor.shape), tensor.seen_as.map(pattern))),
-            Source::Host { shape, .. } => Some((pattern(shape), None)),
+            Source::Host { shape, .. } | Source::HostSums { shape, .. } => Some((pattern(shape), None)),
             _ => None,
         });
         let limits = limits.iter().map(|limit| {
@@ -245,6 +264,16 @@ pub const fn extra(dtype: DType, shape: &'static str) -> Source {
     tensor(TensorOf::Extra(dtype), shape)
 }
 
+/// A result of the call that the op does not have, of the element type of operand `index`.
+pub const fn extra_like(index: usize, shape: &'static str) -> Source {
+    tensor(TensorOf::ExtraLike(index), shape)
+}
+
+/// All operands as a list; the first has these axes.
+pub const fn all(shape: &'static str) -> Source {
+    tensor(TensorOf::All, shape)
+}
+
 /// A tensor that comes with the plan.
 pub const fn constant(constant: Constant) -> Source {
     match constant {
@@ -261,6 +290,8 @@ const fn tensor(of: TensorOf, shape: &'static str) -> Source {
         strided: false,
         cast: None,
         format: Format::Nd,
+        optional: false,
+        repeated: None,
     })
 }
 
@@ -301,6 +332,24 @@ impl Source {
     pub const fn nz(self) -> Self {
         match self {
             Source::Tensor(tensor) => Source::Tensor(TensorSource { format: Format::Nz, ..tensor }),
+            other => other,
+        }
+    }
+
+    /// The call does without it where the op has none.
+    pub const fn optional(self) -> Self {
+        match self {
+            Source::Tensor(tensor) => Source::Tensor(TensorSource { optional: true, ..tensor }),
+            other => other,
+        }
+    }
+
+    /// The call sees one axis more, along which all elements are the same.
+    pub const fn repeated(self, axis: usize, seen_as: &'static str) -> Self {
+        match self {
+            Source::Tensor(tensor) => {
+                Source::Tensor(TensorSource { repeated: Some(axis), seen_as: Some(seen_as), ..tensor })
+            }
             other => other,
         }
     }

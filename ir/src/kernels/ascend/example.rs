@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::call::Usage;
+use super::call::{STEP_SIZES, Usage};
 use super::decl::{AclnnDecl, Source, TensorOf, TensorSource};
 use super::limit::{Bound, Limit};
 use super::shape::{Names, Pattern};
 use super::soc::Family;
 use crate::attr::Attr;
 use crate::ops::Op;
-use crate::{DType, Dim, Symbol, SymbolTable, TensorType, text};
+use crate::{DType, Dim, Symbol, SymbolInfo, SymbolTable, TensorType, text};
 
 /// An op with types of constant shape.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Instance {
     /// The op.
     pub op: Op,
@@ -20,12 +20,15 @@ pub struct Instance {
     pub operands: Vec<TensorType>,
     /// Types of its results.
     pub results: Vec<TensorType>,
+    /// Sizes of the step that limits name.
+    pub symbols: SymbolTable,
 }
 
 impl Instance {
     /// As the argument of [`AclnnDecl::bind`].
-    pub fn usage<'a>(&'a self, symbols: &'a SymbolTable, family: Family) -> Usage<'a> {
-        Usage { op: &self.op, operands: &self.operands, results: &self.results, symbols, family }
+    pub fn usage(&self, family: Family) -> Usage<'_> {
+        let Instance { op, operands, results, symbols } = self;
+        Usage { op, operands, results, symbols, family }
     }
 }
 
@@ -34,7 +37,7 @@ impl AclnnDecl {
     /// it, or the family has no row of element types.
     pub fn example(&self, family: Family, replace: &[(&str, i64)]) -> Option<Instance> {
         let replaced = |name: &str| replace.iter().find(|(other, _)| *other == name).map(|(_, size)| *size);
-        let (sizes, leading) = self.sizes(&replaced);
+        let (sizes, rest) = self.sizes(&replaced);
         let mut attrs = text::parse_attrs(&format!("{{{}}}", self.example.attrs)).ok()?;
         for (name, value) in &mut attrs {
             match (value, replaced(name)) {
@@ -53,33 +56,53 @@ impl AclnnDecl {
                 names.set(name, &Dim::constant(*value)).ok()?;
             }
         }
-        names.set_leading(&leading);
+        names.set_rest(&rest);
         let row = self.parsed.rows.iter().find(|(socs, _)| socs.has(family)).map(|(_, row)| row)?;
         let operands = self.operands(&names, row, &attrs)?;
         let results = op.infer(&operands).ok()?;
-        Some(Instance { op, operands, results })
+        let mut symbols = SymbolTable::default();
+        for name in STEP_SIZES {
+            if let Some(size) = sizes.get(*name) {
+                symbols.declare(name, SymbolInfo { min: 1, max: *size, likely: *size });
+            }
+        }
+        Some(Instance { op, operands, results, symbols })
     }
 
     /// For each limit that holds on the family, the use that is one step beyond it.
     pub fn illegal(&self, family: Family) -> Vec<(&'static str, Option<Instance>)> {
         let limits = self.limits.iter().zip(&self.parsed.limits);
         let holding = limits.filter(|(_, (socs, _))| socs.has(family));
-        holding.map(|(text, (_, limit))| (text.rule, self.beyond(family, limit))).collect()
+        holding.map(|(text, (_, limit))| (text.rule, self.beyond(family, text.rule, limit))).collect()
     }
 
+    /// Sizes of names in the example, and the axes that `..` stands for.
     fn sizes(&self, replaced: &dyn Fn(&str) -> Option<i64>) -> (BTreeMap<String, i64>, Vec<Dim>) {
-        let mut leading = Vec::new();
+        let mut rest = Vec::new();
         let mut sizes = BTreeMap::new();
         for part in self.example.sizes.split_whitespace() {
             let Some((name, size)) = part.split_once('=') else { continue };
             let Ok(size) = size.parse::<i64>() else { continue };
             if name == ".." {
-                leading.push(Dim::constant(size));
+                rest.push(Dim::constant(size));
             } else {
                 sizes.insert(name.to_owned(), replaced(name).unwrap_or(size));
             }
         }
-        (sizes, leading)
+        if let Some(axes) = replaced("axes") {
+            let named = self.num_named_in_open();
+            rest.resize((axes.max(0) as usize).saturating_sub(named), Dim::ONE);
+        }
+        if let Some(lead) = replaced("lead") {
+            rest = vec![Dim::constant(lead)];
+        }
+        (sizes, rest)
+    }
+
+    /// How many axes are named at most in a pattern that more axes match.
+    fn num_named_in_open(&self) -> usize {
+        let patterns = self.parsed.shapes.iter().flatten().map(|(own, _)| own);
+        patterns.filter(|pattern| pattern.is_open()).map(Pattern::num_named).max().unwrap_or(0)
     }
 
     fn operands(
@@ -95,14 +118,23 @@ impl AclnnDecl {
             match arg.source {
                 Source::Tensor(source) => {
                     let cell = cells.next()?.unwrap_or(DType::F16);
-                    if let (TensorOf::Operand(index) | TensorOf::InOut(index), Some(pattern)) =
-                        (source.of, pattern)
-                        && let Ok(shape) = pattern.shape(names)
-                    {
-                        operands.insert(index, operand_type(&source, cell, shape, attrs));
+                    let Some(shape) = pattern.and_then(|pattern| pattern.shape(names).ok()) else { continue };
+                    match source.of {
+                        TensorOf::Operand(index) | TensorOf::InOut(index) => {
+                            operands.insert(index, operand_type(&source, cell, shape, attrs));
+                        }
+                        TensorOf::All => {
+                            for index in 0..2 {
+                                operands.insert(index, operand_type(&source, cell, shape.clone(), attrs));
+                            }
+                        }
+                        TensorOf::Result(_)
+                        | TensorOf::Extra(_)
+                        | TensorOf::ExtraLike(_)
+                        | TensorOf::Constant(_) => {}
                     }
                 }
-                Source::Host { operand, .. } => {
+                Source::Host { operand, .. } | Source::HostSums { operand, .. } => {
                     let shape = pattern?.shape(names).ok()?;
                     operands.insert(operand, TensorType::new(DType::I32, shape));
                 }
@@ -114,7 +146,7 @@ impl AclnnDecl {
     }
 
     /// Steps beyond a limit by the first name whose size decides it.
-    fn beyond(&self, family: Family, limit: &Limit) -> Option<Instance> {
+    fn beyond(&self, family: Family, rule: &str, limit: &Limit) -> Option<Instance> {
         let mut candidates: Vec<String> = Vec::new();
         let mut collect = |expr: &Dim| {
             expr.for_each_symbol(&mut |symbol: &Symbol| candidates.push(symbol.name().to_owned()));
@@ -123,20 +155,26 @@ impl AclnnDecl {
         if let Bound::Most(other) | Bound::Least(other) | Bound::Equal(other) = &limit.bound {
             collect(other);
         }
-        let symbols = SymbolTable::default();
         candidates.into_iter().find_map(|name| {
-            let steps = self.steps(limit, &name);
+            let steps = self.steps(family, limit, &name);
             steps.into_iter().find_map(|size| {
                 let instance = self.example(family, &[(&name, size)])?;
-                let breaks = self.bind(instance.usage(&symbols, family)).is_err();
-                breaks.then_some(instance)
+                let violations = self.bind(instance.usage(family)).err()?;
+                violations.iter().any(|violation| violation.rule == rule).then_some(instance)
             })
         })
     }
 
     /// Sizes of `name` that may lie just beyond the limit, the nearest first.
-    fn steps(&self, limit: &Limit, name: &str) -> Vec<i64> {
-        let mut known: BTreeMap<String, i64> = self.sizes(&|_| None).0;
+    fn steps(&self, family: Family, limit: &Limit, name: &str) -> Vec<i64> {
+        let (mut known, rest) = self.sizes(&|_| None);
+        known.insert("axes".to_owned(), (rest.len() + self.num_named_in_open()) as i64);
+        let lead = rest.iter().fold(Dim::ONE, |product, axis| product * axis.clone());
+        known.insert("lead".to_owned(), lead.as_const().unwrap_or(1));
+        let row = self.parsed.rows.iter().find(|(socs, _)| socs.has(family));
+        if let Some(Some(dtype)) = row.and_then(|(_, row)| row.first()) {
+            known.insert("bytes".to_owned(), i64::from(dtype.bits() / 8));
+        }
         for (attr, value) in text::parse_attrs(&format!("{{{}}}", self.example.attrs)).unwrap_or_default() {
             if let Attr::Int(value) = value {
                 known.insert(attr, value);

@@ -24,7 +24,7 @@ pub use decl::{
 pub use example::Instance;
 pub use limit::{Bound, Limit};
 pub use shape::{Names, Pattern};
-pub use soc::{Family, Socs};
+pub use soc::{Family, SOCS, Soc, Socs};
 
 use crate::ops::OpKind;
 
@@ -92,13 +92,12 @@ macro_rules! aclnn {
 }
 use aclnn;
 
-/// All declarations, by name.
+/// All declarations; those of one op in order of preference.
 pub static DECLS: &[&AclnnDecl] = &[&norm::ADD_RMS_NORM, &norm::RMS_NORM];
 
 /// The declaration of this name.
 pub fn decl(name: &str) -> Option<&'static AclnnDecl> {
-    let at = DECLS.binary_search_by_key(&name, |decl| decl.name).ok()?;
-    Some(DECLS[at])
+    DECLS.iter().copied().find(|decl| decl.name == name)
 }
 
 /// The ways of computing an op, the preferred one first.
@@ -114,13 +113,13 @@ mod tests {
     const FAMILIES: [Family; 3] = [Family::A2, Family::A3, Family::P310];
 
     #[test]
-    fn sorted_by_unique_name() {
-        assert!(DECLS.windows(2).all(|pair| pair[0].name < pair[1].name));
+    fn names_are_unique() {
+        let names: std::collections::BTreeSet<&str> = DECLS.iter().map(|decl| decl.name).collect();
+        assert_eq!(names.len(), DECLS.len());
     }
 
     #[test]
     fn examples_are_legal_and_fallbacks_compute_the_same() {
-        let symbols = SymbolTable::default();
         for decl in DECLS {
             let mut families = 0;
             for family in FAMILIES {
@@ -130,7 +129,7 @@ mod tests {
                 let instance = decl.example(family, &[]);
                 let instance =
                     instance.unwrap_or_else(|| panic!("{}: no example on {}", decl.name, family.name()));
-                let call = decl.bind(instance.usage(&symbols, family));
+                let call = decl.bind(instance.usage(family));
                 assert!(call.is_ok(), "{} on {}: {call:?}", decl.name, family.name());
                 families += 1;
             }
@@ -144,14 +143,16 @@ mod tests {
 
     #[test]
     fn one_step_beyond_each_limit_is_refused_for_that_reason() {
-        let symbols = SymbolTable::default();
         for decl in DECLS {
             for family in FAMILIES {
                 for (rule, instance) in decl.illegal(family) {
+                    if decl.example(family, &[]).is_none() {
+                        continue;
+                    }
                     let Some(instance) = instance else {
                         panic!("{}: nothing is beyond `{rule}` on {}", decl.name, family.name());
                     };
-                    let violations = decl.bind(instance.usage(&symbols, family)).unwrap_err();
+                    let violations = decl.bind(instance.usage(family)).unwrap_err();
                     assert!(
                         violations.iter().any(|violation| violation.rule == rule),
                         "{rule}: {violations:?}"

@@ -1,4 +1,8 @@
 //! Shapes with named axes, `[.., N, D]`: matched against the shapes of a call, they give the names their sizes.
+//!
+//! `..` stands for any axes, the same ones in all shapes of a declaration; `[*]` is any shape. Three names are given by
+//! what is matched: `lead`, the product of the axes that `..` stands for; `axes`, how many axes the shapes with `..` or
+//! `*` have at most; `bytes`, the bytes of an element of the op's first operand.
 
 use std::collections::BTreeMap;
 
@@ -7,47 +11,73 @@ use crate::{Dim, Symbol};
 /// A shape in a declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// Whether it begins with any leading axes.
-    leading: bool,
     axes: Vec<Dim>,
+    /// Before which axis any others stand.
+    rest: Option<usize>,
+    /// Whether it is `[*]`.
+    any: bool,
 }
 
 /// Sizes of named axes and integer attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     sizes: BTreeMap<String, Dim>,
-    leading: Option<Vec<Dim>>,
+    rest: Option<Vec<Dim>>,
 }
 
 impl Pattern {
-    /// Reads `[.., N, 2*D, 1]`.
+    /// Reads `[.., N, 2*D, 1]`, `[P, S, ..]` or `[*]`.
     ///
     /// Errors: what is no list of sizes.
     pub fn parse(text: &str) -> Result<Self, String> {
         let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
         let inner = inner.ok_or("is not in brackets")?.trim();
+        if inner == "*" {
+            return Ok(Pattern { axes: Vec::new(), rest: None, any: true });
+        }
         let mut parts: Vec<&str> = split(inner);
-        let leading = parts.first() == Some(&"..");
-        if leading {
-            parts.remove(0);
+        let rest = parts.iter().position(|part| *part == "..");
+        if let Some(rest) = rest {
+            parts.remove(rest);
         }
         let axes = parts.into_iter().map(|part| part.parse::<Dim>().map_err(|error| error.to_string()));
-        Ok(Pattern { leading, axes: axes.collect::<Result<_, _>>()? })
+        Ok(Pattern { axes: axes.collect::<Result<_, _>>()?, rest, any: false })
+    }
+
+    /// How many axes it names, without those of `..`.
+    pub fn num_named(&self) -> usize {
+        self.axes.len()
+    }
+
+    /// Whether shapes of more axes match too.
+    pub fn is_open(&self) -> bool {
+        self.any || self.rest.is_some()
     }
 
     /// Gives names that stand alone the sizes of `shape`.
     ///
     /// Errors: what the rank should have been, or the axis whose size is another than the name had before.
     pub fn bind(&self, shape: &[Dim], names: &mut Names) -> Result<(), String> {
-        let count = shape.len();
-        if count < self.axes.len() || (count > self.axes.len() && !self.leading) {
-            return Err(format!("{self} has {} axes", self.axes.len()));
+        let (count, named) = (shape.len(), self.axes.len());
+        if self.is_open() {
+            names.note_axes(count);
         }
-        let (leading, axes) = shape.split_at(count - self.axes.len());
-        if self.leading && names.leading.get_or_insert_with(|| leading.to_vec()) != leading {
-            return Err(format!("the leading axes of {self} are those of the other tensors"));
+        if self.any {
+            return Ok(());
         }
-        for (pattern, size) in self.axes.iter().zip(axes) {
+        if count < named || (count > named && self.rest.is_none()) {
+            return Err(format!("{self} has {named} axes"));
+        }
+        let at = self.rest.unwrap_or(named);
+        let (before, others) = shape.split_at(at);
+        let (rest, after) = others.split_at(count - named);
+        if self.rest.is_some() && names.rest.as_deref().is_some_and(|known| known != rest) {
+            return Err(format!("the axes that `..` stands for in {self} are those of the other tensors"));
+        }
+        if self.rest.is_some() {
+            names.set_rest(rest);
+        }
+        for (pattern, size) in self.axes.iter().zip(before.iter().chain(after)) {
             if let Some(name) = lone_name(pattern) {
                 names.set(&name, size)?;
             }
@@ -57,6 +87,9 @@ impl Pattern {
 
     /// Whether `shape` is what the pattern says, once names have sizes.
     pub fn holds(&self, shape: &[Dim], names: &Names) -> Result<(), String> {
+        if self.any {
+            return Ok(());
+        }
         let expected = self.shape(names)?;
         let text = |shape: &[Dim]| shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
         if expected == shape { Ok(()) } else { Err(format!("{self} is [{}]", text(&expected))) }
@@ -66,15 +99,22 @@ impl Pattern {
     ///
     /// Errors: a name that nothing has given a size.
     pub fn shape(&self, names: &Names) -> Result<Vec<Dim>, String> {
-        let leading = if self.leading { names.leading.clone().unwrap_or_default() } else { Vec::new() };
-        leading.into_iter().map(Ok).chain(self.axes.iter().map(|axis| names.size(axis))).collect()
+        let rest = if self.is_open() { names.rest.as_deref().unwrap_or_default() } else { &[] };
+        let sizes: Vec<Dim> = self.axes.iter().map(|axis| names.size(axis)).collect::<Result<_, _>>()?;
+        let (before, after) = sizes.split_at(self.rest.unwrap_or(sizes.len()));
+        Ok([before, rest, after].concat())
     }
 }
 
 impl std::fmt::Display for Pattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let axes = self.axes.iter().map(Dim::to_string);
-        let parts: Vec<String> = self.leading.then(|| "..".to_owned()).into_iter().chain(axes).collect();
+        if self.any {
+            return f.write_str("[*]");
+        }
+        let mut parts: Vec<String> = self.axes.iter().map(Dim::to_string).collect();
+        if let Some(rest) = self.rest {
+            parts.insert(rest, "..".to_owned());
+        }
         write!(f, "[{}]", parts.join(", "))
     }
 }
@@ -94,9 +134,22 @@ impl Names {
         }
     }
 
-    /// Gives `..` its axes.
-    pub fn set_leading(&mut self, axes: &[Dim]) {
-        self.leading = Some(axes.to_vec());
+    /// Gives `..` its axes and `lead` their product.
+    pub fn set_rest(&mut self, axes: &[Dim]) {
+        self.rest = Some(axes.to_vec());
+        let product = axes.iter().fold(Dim::ONE, |product, axis| product * axis.clone());
+        self.sizes.insert("lead".to_owned(), product);
+    }
+
+    /// Notes that a shape has so many axes.
+    fn note_axes(&mut self, count: usize) {
+        let most = self.sizes.get("axes").and_then(Dim::as_const).unwrap_or(0).max(count as i64);
+        self.sizes.insert("axes".to_owned(), Dim::constant(most));
+    }
+
+    /// Whether the name has a size.
+    pub fn has(&self, name: &str) -> bool {
+        self.sizes.contains_key(name)
     }
 
     /// The value of an expression over names.
@@ -152,6 +205,23 @@ mod tests {
     }
 
     #[test]
+    fn rest_stands_anywhere() {
+        let cache = Pattern::parse("[P, S, ..]").unwrap();
+        let mut names = Names::default();
+        cache.bind(&shape("[4, 16, 2, 8]"), &mut names).unwrap();
+        let seen = Pattern::parse("[P*S, lead]").unwrap();
+        assert_eq!(seen.shape(&names).unwrap(), shape("[64, 16]"));
+        assert_eq!(cache.shape(&names).unwrap(), shape("[4, 16, 2, 8]"));
+        assert_eq!(
+            Pattern::parse("[T, ..]").unwrap().bind(&shape("[T, 3, 8]"), &mut names),
+            Err("the axes that `..` stands for in [T, ..] are those of the other tensors".into())
+        );
+        let any = Pattern::parse("[*]").unwrap();
+        assert_eq!(any.bind(&shape("[1, 2, 3, 4, 5]"), &mut names), Ok(()));
+        assert_eq!(names.size(&"axes".parse().unwrap()), Ok(Dim::constant(5)));
+    }
+
+    #[test]
     fn names_get_sizes() {
         let pattern = Pattern::parse("[.., N, max(D, 4)]").unwrap();
         let mut names = Names::default();
@@ -164,6 +234,8 @@ mod tests {
             Err("[.., N, max(4, D)] is [T, 3, 5, 8]".into())
         );
         assert_eq!(names.set("N", &Dim::constant(6)), Err("N is 5 here and 6 there".into()));
+        let size = |text: &str| names.size(&text.parse().unwrap()).unwrap().to_string();
+        assert_eq!((size("lead"), size("axes")), ("3*T".into(), "4".into()));
         assert_eq!(
             Pattern::parse("[N, D]").unwrap().bind(&shape("[4]"), &mut names),
             Err("[N, D] has 2 axes".into())
