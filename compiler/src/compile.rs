@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mscc_checkpoint::{Checkpoint, CheckpointError};
-use mscc_ir::DType;
 use mscc_ir::module::Module;
 use mscc_ir::plan::{
     Function, Listing, Mesh, Meta, Plan, PlanError, PlanLimits, Program, SamplingDefaults, TextAssets,
@@ -128,7 +127,7 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     let checkpoint = if config_only { None } else { Some(checkpoint(&dir, given)?) };
     let target = Target::by_name(resolved.target).expect("`resolve` lets only known targets through");
     let family = family(options)?;
-    let (traced, note) = trace(family.as_ref(), &config, checkpoint.as_ref(), &resolved)?;
+    let (traced, note) = trace(family.as_ref(), &config, checkpoint.as_ref(), &resolved, &target)?;
     let rules = rules::load(options.rules.as_deref().unwrap_or_default())?;
     let mut forms =
         forms(&cast_weights(&traced.module, resolved.dtype), resolved.latent_attention, &rules, &target)?;
@@ -191,11 +190,11 @@ fn trace(
     config: &HfConfig,
     checkpoint: Option<&Checkpoint>,
     resolved: &Resolved,
+    target: &Target,
 ) -> Result<(Traced, Option<String>), CompileError> {
     let options = TraceOptions {
         compute_dtype: resolved.compute_dtype,
-        // The CPU's kernels read and write f32 beside any narrower type.
-        residual_dtype: Some(DType::F32),
+        residual_dtype: target.residual_dtype(),
         max_model_len: resolved.max_model_len,
         max_num_seqs: resolved.max_num_seqs,
         max_num_batched_tokens: resolved.max_num_batched_tokens,

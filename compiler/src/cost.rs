@@ -4,7 +4,8 @@
 //! Integers throughout, so that the same plan comes out on every machine.
 
 use mscc_ir::dim::DimError;
-use mscc_ir::ops::Op;
+use mscc_ir::kernels::ascend::Soc;
+use mscc_ir::ops::{Op, OpKind};
 use mscc_ir::view::ViewLayout;
 use mscc_ir::{DType, Symbol, TensorType};
 
@@ -32,6 +33,10 @@ pub struct CostModel {
     pub half_flops_per_second: u64,
     /// Arithmetic on 8-bit and narrower types, operations per second.
     pub byte_flops_per_second: u64,
+    /// Arithmetic of all but matrix products and attention, operations per second, where other units do it.
+    pub vector_flops_per_second: Option<u64>,
+    /// Matrix products count sizes rounded up to a multiple of this.
+    pub block: i64,
     /// What every launch costs beside its work, picoseconds.
     pub launch_ps: u64,
     /// Whether kernels read and write operands that are not densely packed, so that views never cost a copy.
@@ -61,20 +66,26 @@ impl CostModel {
             f32_flops_per_second: 400_000_000_000,
             half_flops_per_second: 400_000_000_000,
             byte_flops_per_second: 800_000_000_000,
+            vector_flops_per_second: None,
+            block: 1,
             launch_ps: 2_000_000,
             strided_operands: true,
         }
     }
 
-    /// Ascend 910B1, derived from its platform file: 24 cube cores at 1.85 GHz, 16x16x16 a cycle in f16, of which
-    /// 0.7 is reached; vector units for f32, 11 T a second; 0.8 of 1.6 TB/s. Not measured.
-    pub fn ascend_910b() -> Self {
+    /// An NPU, derived from its platform file and quoted bandwidths: 0.7 of the cube cores' peak, 0.8 of the memory's
+    /// bandwidth. f32 products are taken to run at a quarter of the rate of f16; a launch costs the host as much as
+    /// documents say of a call whose first phase is cached. Not measured.
+    pub fn ascend(soc: &Soc) -> Self {
+        let cube = soc.half_gflops() * 1_000_000_000 / 10 * 7;
         CostModel {
-            name: "ascend-910b".to_owned(),
-            bytes_per_second: 1_280_000_000_000,
-            f32_flops_per_second: 11_000_000_000_000,
-            half_flops_per_second: 254_000_000_000_000,
-            byte_flops_per_second: 509_000_000_000_000,
+            name: soc.target.to_owned(),
+            bytes_per_second: u64::from(soc.memory_gb_s) * 800_000_000,
+            f32_flops_per_second: cube / 4,
+            half_flops_per_second: cube,
+            byte_flops_per_second: 2 * cube,
+            vector_flops_per_second: Some(soc.vector_gflops() * 1_000_000_000),
+            block: 16,
             launch_ps: 5_000_000,
             strided_operands: false,
         }
@@ -94,11 +105,19 @@ impl CostModel {
             return Ok(OpCost::default());
         }
         let work = op.work(operands, results);
+        let product = is_product(op.kind());
         let read = size(work.read_bytes.eval(sizes)?);
         let bytes = read.saturating_add(size(work.written_bytes.eval(sizes)?));
         let moving = self.moving_ps(bytes);
-        let flops = u128::from(size(work.flops.eval(sizes)?));
-        let computing = flops * PS_PER_SECOND / u128::from(self.peak(results).max(1));
+        let flops = if product && self.block > 1 {
+            let blocks = |types: &[TensorType]| types.iter().map(|ty| self.in_blocks(ty)).collect::<Vec<_>>();
+            op.work(&blocks(operands), &blocks(results)).flops
+        } else {
+            work.flops
+        };
+        let flops = u128::from(size(flops.eval(sizes)?));
+        let peak = self.vector_flops_per_second.filter(|_| !product).unwrap_or_else(|| self.peak(operands));
+        let computing = flops * PS_PER_SECOND / u128::from(peak.max(1));
         let ps = moving.max(computing) + u128::from(self.launch_ps);
         Ok(OpCost { ps: u64::try_from(ps).unwrap_or(u64::MAX), launches: 1, bytes })
     }
@@ -117,14 +136,35 @@ impl CostModel {
         }
     }
 
-    /// Arithmetic as wide as the first result.
-    fn peak(&self, results: &[TensorType]) -> u64 {
-        match results.first().map_or(DType::F32, |ty| ty.dtype) {
+    /// The type with its two last axes filled up to whole blocks.
+    fn in_blocks(&self, ty: &TensorType) -> TensorType {
+        let mut shape = ty.shape.to_vec();
+        let rank = shape.len();
+        shape[rank.saturating_sub(2)..].iter_mut().for_each(|size| *size = size.round_up(self.block));
+        TensorType::new(ty.dtype, shape)
+    }
+
+    /// Arithmetic as wide as the first operand.
+    fn peak(&self, operands: &[TensorType]) -> u64 {
+        match operands.first().map_or(DType::F32, |ty| ty.dtype) {
             DType::F64 | DType::F32 | DType::I64 | DType::I32 => self.f32_flops_per_second,
             DType::F16 | DType::BF16 => self.half_flops_per_second,
             DType::F8E4M3 | DType::I8 | DType::U8 | DType::I4 | DType::Bool => self.byte_flops_per_second,
         }
     }
+}
+
+/// Whether the op is done where matrices are multiplied.
+fn is_product(kind: OpKind) -> bool {
+    matches!(
+        kind,
+        OpKind::Matmul
+            | OpKind::Linear
+            | OpKind::GroupedMatmul
+            | OpKind::Attention
+            | OpKind::LatentAttention
+            | OpKind::RaggedAttention
+    )
 }
 
 /// A size that is negative by mistake counts as none.
@@ -137,7 +177,7 @@ mod tests {
     use super::*;
     use mscc_ir::Dim;
     use mscc_ir::attr::Attr;
-    use mscc_ir::ops::{Add, OpKind, Split};
+    use mscc_ir::ops::{Add, Split};
 
     fn at(tokens: i64) -> impl Fn(&Symbol) -> Option<i64> {
         move |symbol| (symbol.name() == "T").then_some(tokens)
@@ -168,7 +208,7 @@ mod tests {
     fn views_are_free_where_their_users_take_strides() {
         let inner = Op::Split(Split { axis: -1, sizes: vec![Dim::constant(4), Dim::constant(4)] });
         let outer = Op::Split(Split { axis: 0, sizes: vec![Dim::constant(4), "T-4".parse().unwrap()] });
-        let (x, ascend) = ([ty(&["T", "8"])], CostModel::ascend_910b());
+        let (x, ascend) = ([ty(&["T", "8"])], CostModel::ascend(Soc::by_target("ascend910b1").unwrap()));
         assert_eq!(cost(&CostModel::cpu(), &inner, &x, 8), OpCost::default());
         assert_eq!(cost(&ascend, &outer, &x, 8), OpCost::default());
         assert_eq!(cost(&ascend, &inner, &x, 8).bytes, 2 * 8 * 8 * 4);

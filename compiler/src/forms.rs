@@ -76,9 +76,10 @@ pub fn forms(
 ) -> Result<Vec<Form>, BrokenPass> {
     let choices = |rule: &&Rule| rule.phase != Phase::Choose || latent != LatentForm::Expanded;
     let rules: Vec<Rule> = rules.iter().filter(choices).cloned().collect();
-    let (module, _) = passes::run(module, &[Pass::Normalise, Pass::Recut], &rules, target)?;
+    let (module, _) = passes::run(module, &[Pass::Normalise, Pass::Recut, Pass::Suit], &rules, target)?;
     let module = passes::normalise_all(&module);
-    let saturation = Saturation::new(&module, &rules, target);
+    let target = target.with_symbols(&module.symbols);
+    let saturation = Saturation::new(&module, &rules, &target);
     let form = |name, sizes: &dyn Fn(&Symbol) -> Option<i64>| {
         let (module, reports) = saturation.cheapest(sizes);
         passes::check(Pass::Fuse, &module)?;

@@ -26,6 +26,8 @@ pub struct Buffer {
 #[derive(Debug)]
 pub struct Planner<'a> {
     symbols: &'a SymbolTable,
+    /// Bytes behind each value that kernels may touch.
+    spare: i64,
     slots: Vec<SlotInfo>,
     function: usize,
 }
@@ -38,9 +40,9 @@ struct SlotInfo {
 }
 
 impl<'a> Planner<'a> {
-    /// A planner without slots.
-    pub fn new(symbols: &'a SymbolTable) -> Self {
-        Planner { symbols, slots: Vec::new(), function: 0 }
+    /// A planner without slots. Behind each value there are `spare` bytes that kernels may touch.
+    pub fn new(symbols: &'a SymbolTable, spare: i64) -> Self {
+        Planner { symbols, spare, slots: Vec::new(), function: 0 }
     }
 
     /// A slot that holds `bytes` and is taken only where [`Planner::reserve`] says so.
@@ -94,7 +96,7 @@ impl<'a> Planner<'a> {
         let mut offsets = Vec::with_capacity(self.slots.len());
         for slot in &self.slots {
             offsets.push(offset.clone());
-            offset = offset + slot.bytes.round_up(ALIGNMENT);
+            offset = offset + (slot.bytes.clone() + Dim::constant(self.spare)).round_up(ALIGNMENT);
         }
         (offsets, offset)
     }
@@ -138,7 +140,7 @@ mod tests {
             l in 0i64..=512,
         ) {
             let symbols = symbols();
-            let mut planner = Planner::new(&symbols);
+            let mut planner = Planner::new(&symbols, 0);
             let state = planner.state_slot(Dim::symbol("T") * Dim::constant(100));
             let mut placed: Vec<(usize, Buffer, Slot)> = Vec::new();
             for function in 0..2 {
@@ -172,7 +174,7 @@ mod tests {
     #[test]
     fn a_chain_needs_two_slots() {
         let symbols = symbols();
-        let mut planner = Planner::new(&symbols);
+        let mut planner = Planner::new(&symbols, 0);
         let bytes = Dim::symbol("T") * Dim::constant(64);
         let chain: Vec<Buffer> =
             (0..6).map(|at| Buffer { bytes: bytes.clone(), first: at, last: at + 1 }).collect();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use mscc_ir::DType;
 
 use crate::forms::LatentForm;
+use crate::target::{Device, Target};
 
 /// Options of a compilation; all but the model have defaults.
 ///
@@ -190,18 +191,22 @@ impl Options {
     }
 
     fn check(&self) -> Result<Resolved, OptionError> {
-        let target = match self.target.as_deref() {
-            None | Some("cpu") => "cpu",
-            Some(other) => return Err(bad("target", "cpu", other)),
-        };
+        let target = self.target.as_deref().unwrap_or("cpu");
+        let target = Target::by_name(target).ok_or_else(|| {
+            bad("target", "cpu, ascend910b1 to ascend910b4, ascend910_93 or ascend310p", target)
+        })?;
         let dtype = float_type("dtype", self.dtype.as_deref(), "auto, float32, float16 or bfloat16")?;
         let compute = self.compute_dtype.as_deref().filter(|name| *name != "auto");
-        let compute_dtype = match float_type("compute_dtype", compute, "float32 or bfloat16")? {
-            None => DType::BF16,
-            Some(dtype @ (DType::F32 | DType::BF16)) => dtype,
-            Some(other) => {
-                return Err(bad("compute_dtype", "float32 or bfloat16", compute.unwrap_or(other.name())));
+        let expected = match target.device {
+            Device::Cpu => "float32 or bfloat16",
+            Device::Ascend(_) => "float32, float16 or bfloat16",
+        };
+        let compute_dtype = match float_type("compute_dtype", compute, expected)? {
+            None => target.compute_dtype(),
+            Some(DType::F16) if target.device == Device::Cpu => {
+                return Err(bad("compute_dtype", expected, compute.unwrap_or("float16")));
             }
+            Some(dtype) => dtype,
         };
         let latent_attention = match self.latent_attention.as_deref() {
             None => LatentForm::Auto,
@@ -212,13 +217,13 @@ impl Options {
         };
         let max_num_batched_tokens = self.max_num_batched_tokens.unwrap_or(2048);
         let resolved = Resolved {
-            target,
+            target: target.name,
             dtype,
             compute_dtype,
             max_model_len: self.max_model_len,
             max_num_seqs: self.max_num_seqs.unwrap_or(64.min(max_num_batched_tokens.max(1))),
             max_num_batched_tokens,
-            block_size: self.block_size.unwrap_or(16),
+            block_size: self.block_size.unwrap_or_else(|| target.block_size()),
             latent_attention,
             strict: self.strict.unwrap_or(false),
         };
@@ -271,7 +276,10 @@ mod tests {
     fn bad_values_name_the_key() {
         let error = |options: Options| options.resolve().unwrap_err().to_string();
         let text = error(Options { target: Some("tpu".into()), ..Options::default() });
-        assert_eq!(text, "option `target` (--target): expected cpu, found `tpu`");
+        assert_eq!(
+            text,
+            "option `target` (--target): expected cpu, ascend910b1 to ascend910b4, ascend910_93 or ascend310p, found `tpu`"
+        );
         let text = error(Options { compute_dtype: Some("float16".into()), ..Options::default() });
         assert_eq!(
             text,

@@ -1,8 +1,9 @@
 //! The devices that plans can be for.
 
-use mscc_ir::TensorType;
+use mscc_ir::kernels::ascend::{self, AclnnDecl, Call, Family, Soc, Usage, Violation};
 use mscc_ir::kernels::{self, KernelDecl};
-use mscc_ir::ops::{Op, OpKind};
+use mscc_ir::ops::Op;
+use mscc_ir::{DType, SymbolTable, TensorType};
 
 use crate::cost::{self, CostModel};
 
@@ -10,32 +11,165 @@ use crate::cost::{self, CostModel};
 pub struct Target {
     /// Its name in plans.
     pub name: &'static str,
-    /// The kernel for an op.
-    pub kernel_for: fn(OpKind) -> Option<&'static KernelDecl>,
+    /// What it is.
+    pub device: Device,
+    /// What is known of the symbols in shapes: a kernel must be legal at all sizes.
+    symbols: SymbolTable,
     cost: CostModel,
 }
 
-impl Target {
-    /// Names of all targets.
-    pub const NAMES: [&'static str; 1] = ["cpu"];
+/// What runs a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Device {
+    /// The host.
+    Cpu,
+    /// An Ascend NPU.
+    Ascend(&'static Soc),
+}
 
+/// The kernel for an op at hand.
+#[derive(Clone, Debug)]
+pub enum Kernel {
+    /// A kernel of the host.
+    Cpu(&'static KernelDecl),
+    /// A call of an aclnn operator.
+    Ascend(&'static AclnnDecl, Call),
+}
+
+/// Why there is none: of each kernel for the op, by name, the rules that it would break.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoKernel(pub Vec<(&'static str, Vec<Violation>)>);
+
+impl Target {
     /// The host CPU.
     pub fn cpu() -> Self {
-        Target { name: "cpu", kernel_for: kernels::cpu::kernel_for, cost: CostModel::cpu() }
+        Target { name: "cpu", device: Device::Cpu, symbols: SymbolTable::default(), cost: CostModel::cpu() }
+    }
+
+    /// An Ascend NPU.
+    pub fn ascend(soc: &'static Soc) -> Self {
+        let symbols = SymbolTable::default();
+        Target { name: soc.target, device: Device::Ascend(soc), symbols, cost: CostModel::ascend(soc) }
     }
 
     /// The target of this name.
     pub fn by_name(name: &str) -> Option<Self> {
-        (name == "cpu").then(Target::cpu)
+        if name == "cpu" { Some(Target::cpu()) } else { Soc::by_target(name).map(Target::ascend) }
+    }
+
+    /// Names of all targets.
+    pub const NAMES: [&'static str; 7] =
+        ["cpu", "ascend910b1", "ascend910b2", "ascend910b3", "ascend910b4", "ascend910_93", "ascend310p"];
+
+    /// Bytes behind each value that kernels may touch. Source: `aclrtMalloc` in the CANN runtime's documents.
+    pub fn spare_bytes(&self) -> i64 {
+        match self.device {
+            Device::Cpu => 0,
+            Device::Ascend(_) => 32,
+        }
+    }
+
+    /// In what type it computes unless told otherwise: 310P knows no bf16.
+    pub fn compute_dtype(&self) -> DType {
+        match self.device {
+            Device::Ascend(soc) if soc.family == Family::P310 => DType::F16,
+            Device::Cpu | Device::Ascend(_) => DType::BF16,
+        }
+    }
+
+    /// In what type layers add up: the CPU's kernels read and write f32 beside any narrower type, aclnn operators take
+    /// one type for all operands.
+    pub fn residual_dtype(&self) -> Option<DType> {
+        match self.device {
+            Device::Cpu => Some(DType::F32),
+            Device::Ascend(_) => None,
+        }
+    }
+
+    /// Tokens in a page of a cache unless told otherwise; attention operators for prefill want a multiple of 128.
+    pub fn block_size(&self) -> u32 {
+        match self.device {
+            Device::Cpu => 16,
+            Device::Ascend(_) => 128,
+        }
+    }
+
+    /// The target for shapes over these symbols.
+    pub fn with_symbols(&self, symbols: &SymbolTable) -> Self {
+        Target { name: self.name, device: self.device, symbols: symbols.clone(), cost: self.cost.clone() }
+    }
+
+    /// The preferred kernel for an op on operands of these types.
+    ///
+    /// Errors: what stands against each that there is.
+    pub fn kernel(
+        &self,
+        op: &Op,
+        operands: &[TensorType],
+        results: &[TensorType],
+    ) -> Result<Kernel, NoKernel> {
+        match self.device {
+            Device::Cpu => kernels::cpu::kernel_for(op.kind())
+                .filter(|kernel| kernel.takes(operands))
+                .map(Kernel::Cpu)
+                .ok_or_else(NoKernel::default),
+            Device::Ascend(soc) => {
+                let usage = Usage { op, operands, results, symbols: &self.symbols, family: soc.family };
+                let mut refused = NoKernel::default();
+                for decl in ascend::decls_for(op.kind()) {
+                    match decl.bind(usage) {
+                        Ok(call) => return Ok(Kernel::Ascend(decl, call)),
+                        Err(violations) => refused.0.push((decl.name, violations)),
+                    }
+                }
+                Err(refused)
+            }
+        }
+    }
+}
+
+impl Kernel {
+    /// Its name in plans.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kernel::Cpu(decl) => decl.name,
+            Kernel::Ascend(decl, _) => decl.name,
+        }
+    }
+}
+
+impl std::fmt::Display for NoKernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (name, violations) in &self.0 {
+            write!(f, "\n  {name}:")?;
+            for violation in violations {
+                write!(f, " {violation};")?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl cost::Target for Target {
     fn supports(&self, op: &Op, operands: &[TensorType]) -> bool {
-        op.kind().is_view() || (self.kernel_for)(op.kind()).is_some_and(|kernel| kernel.takes(operands))
+        op.kind().is_view()
+            || op.infer(operands).is_ok_and(|results| self.kernel(op, operands, &results).is_ok())
     }
 
     fn cost_model(&self) -> &CostModel {
         &self.cost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_devices_are_targets() {
+        assert!(
+            Target::NAMES.iter().all(|name| Target::by_name(name).is_some_and(|target| target.name == *name))
+        );
+        assert!(ascend::SOCS.iter().all(|soc| Target::NAMES.contains(&soc.target)));
     }
 }

@@ -52,7 +52,7 @@ fn plan(dir: &Path, layers: u32, shape: [u32; 3]) -> Plan {
     let file = Checkpoint::open(dir).unwrap().files()[0].clone();
     let recipe = |name: &str, mut body: Graph, value| {
         body.sink(Sink::Output("weight".into()), value);
-        Recipe { name: Template::new(name).unwrap(), body }
+        Recipe { name: Template::new(name).unwrap(), body, format: Default::default() }
     };
     let mut joined = Graph::new("recipe");
     let parts = ["gate", "up"].map(|part| stack(&mut joined, part, shape));

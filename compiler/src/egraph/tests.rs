@@ -443,7 +443,10 @@ fn no_selection_is_cheaper() {
         .collect();
     let count: usize = choices.iter().map(|(_, forms)| forms).product();
     assert!((500..100_000).contains(&count), "{count}");
-    for model in [CostModel::cpu(), CostModel::ascend_910b()] {
+    for model in [
+        CostModel::cpu(),
+        CostModel::ascend(mscc_ir::kernels::ascend::Soc::by_target("ascend910b1").unwrap()),
+    ] {
         let mut pricer = Pricer::new(space, &model, &sizes, &mut Vec::new());
         let mut selection = select::original(space);
         let mut least = pricer.price(&selection).unwrap();

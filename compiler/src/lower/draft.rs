@@ -6,7 +6,7 @@ use mscc_ir::graph::CacheRef;
 use mscc_ir::ops::Op;
 use mscc_ir::plan::{Function, Launch, Operand, Place, Tap, WeightParam};
 use mscc_ir::view::ViewLayout;
-use mscc_ir::{DType, Dim, Template};
+use mscc_ir::{DType, Dim, Template, TensorType};
 
 use crate::memory::{Buffer, Planner, Slot};
 
@@ -38,6 +38,13 @@ pub struct Location {
     pub dtype: DType,
     /// Which elements of that.
     pub layout: ViewLayout,
+}
+
+impl Location {
+    /// Its type.
+    pub fn ty(&self) -> TensorType {
+        TensorType::new(self.dtype, self.layout.shape.clone())
+    }
 }
 
 /// What a location is part of.

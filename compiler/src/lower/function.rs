@@ -12,20 +12,20 @@ use mscc_ir::{Dim, Template, TensorType};
 use super::LowerError;
 use super::draft::{Claim, Draft, DraftBuffer, DraftLaunch, Home, Location};
 use super::recipes::Recipes;
-use crate::target::Target;
+use crate::target::{Kernel, Target};
 
 /// Turns a function into launches.
 pub struct Lowerer<'a> {
-    graph: &'a Graph,
+    pub(super) graph: &'a Graph,
     /// Of each node, whether it depends on weights alone.
     weight_only: Vec<bool>,
     target: &'a Target,
     inputs: &'a [InputDecl],
     outputs: &'a [OutputDecl],
-    recipes: &'a mut Recipes,
+    pub(super) recipes: &'a mut Recipes,
     weight_index: HashMap<WeightParam, u32>,
     locations: HashMap<Value, Location>,
-    draft: Draft,
+    pub(super) draft: Draft,
 }
 
 impl<'a> Lowerer<'a> {
@@ -94,21 +94,25 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Where an operand lies; brings in weights on first use.
-    fn locate(&mut self, value: Value) -> Location {
+    pub(super) fn locate(&mut self, value: Value) -> Location {
         if let Some(location) = self.locations.get(&value) {
             return location.clone();
         }
         let param = self.recipes.param(self.graph, value);
+        let location = self.weight(param, self.graph.ty(value));
+        self.locations.insert(value, location.clone());
+        location
+    }
+
+    /// Where a device tensor lies.
+    pub(super) fn weight(&mut self, param: WeightParam, ty: &TensorType) -> Location {
         let next = self.draft.weights.len() as u32;
         let index = *self.weight_index.entry(param.clone()).or_insert(next);
         if index == next {
             self.draft.weights.push(param);
         }
-        let ty = self.graph.ty(value);
         let layout = ViewLayout::contiguous(&ty.shape);
-        let location = Location { home: Home::Fixed(Place::Weight(index)), dtype: ty.dtype, layout };
-        self.locations.insert(value, location.clone());
-        location
+        Location { home: Home::Fixed(Place::Weight(index)), dtype: ty.dtype, layout }
     }
 
     fn op(&mut self, id: NodeId, op: &Op) -> Result<(), LowerError> {
@@ -127,28 +131,49 @@ impl<'a> Lowerer<'a> {
         }
         let operand_types: Vec<TensorType> =
             node.operands.iter().map(|value| self.graph.ty(*value).clone()).collect();
-        let kernel = (self.target.kernel_for)(op.kind()).filter(|kernel| kernel.takes(&operand_types));
-        let kernel = kernel.ok_or_else(|| LowerError::NoKernel {
-            function: self.graph.name.clone(),
-            value: name.to_owned(),
-            op: op.kind().name(),
-            types: operand_types.iter().map(TensorType::to_string).collect::<Vec<_>>().join(", "),
-        })?;
+        let kernel = match self.kernel(op, &operand_types, &types, name)? {
+            Kernel::Cpu(kernel) => kernel,
+            Kernel::Ascend(decl, call) => return self.call(id, op, decl, &call),
+        };
         let operands = node.operands.iter().enumerate().map(|(index, value)| {
-            self.weight_view(*value, kernel, index).unwrap_or_else(|| self.locate(*value))
+            let takes = |layout: &ViewLayout| fits(kernel, index, layout);
+            self.weight_view(*value, &takes).unwrap_or_else(|| self.locate(*value))
         });
         let operands = operands.collect();
         let operands = self.arrange(kernel, operands, id)?;
         let results = match op.kind().effect() {
-            Effect::Writes => vec![operands[0].clone()],
+            Effect::Writes => operands[..types.len()].to_vec(),
             Effect::Pure => types.iter().map(|ty| self.new_buffer(ty)).collect(),
         };
         let origins = self.graph.origins(id).to_vec();
         self.launch(kernel.name, op.clone(), operands, results.clone(), name.to_owned(), origins);
+        self.made(id, results);
+        Ok(())
+    }
+
+    /// Notes where the results of a node lie.
+    pub(super) fn made(&mut self, id: NodeId, results: Vec<Location>) {
         for (index, location) in results.into_iter().enumerate() {
             self.locations.insert(Value { node: id, index: index as u32 }, location);
         }
-        Ok(())
+    }
+
+    /// The kernel for an op.
+    pub(super) fn kernel(
+        &self,
+        op: &Op,
+        operands: &[TensorType],
+        results: &[TensorType],
+        name: &str,
+    ) -> Result<Kernel, LowerError> {
+        self.target.kernel(op, operands, results).map_err(|reasons| LowerError::NoKernel {
+            target: self.target.name,
+            function: self.graph.name.clone(),
+            value: name.to_owned(),
+            op: op.kind().name(),
+            types: operands.iter().map(TensorType::to_string).collect::<Vec<_>>().join(", "),
+            reasons,
+        })
     }
 
     /// Results that lie inside the operand's buffer, after a copy where strides cannot express them.
@@ -171,7 +196,11 @@ impl<'a> Lowerer<'a> {
     }
 
     /// A part of a device tensor, where that is all that `value` is and the kernel takes it as it lies.
-    fn weight_view(&mut self, value: Value, kernel: &KernelDecl, index: usize) -> Option<Location> {
+    pub(super) fn weight_view(
+        &mut self,
+        value: Value,
+        takes: &dyn Fn(&ViewLayout) -> bool,
+    ) -> Option<Location> {
         let graph = self.graph;
         if !self.weight_only[value.node.index()] {
             return None;
@@ -191,7 +220,7 @@ impl<'a> Lowerer<'a> {
                 graph.node(result.node).results.iter().map(|result| result.ty.clone()).collect();
             layout = op.views(&layout, &types)?.swap_remove(result.index as usize);
         }
-        if !fits(kernel, index, &layout) {
+        if !takes(&layout) {
             return None;
         }
         Some(Location { layout, ..self.locate(whole) })
@@ -213,37 +242,34 @@ impl<'a> Lowerer<'a> {
     }
 
     /// A densely packed copy.
-    fn copy(&mut self, from: &Location, id: NodeId) -> Result<Location, LowerError> {
-        let ty = TensorType::new(from.dtype, from.layout.shape.clone());
-        let to = self.new_buffer(&ty);
+    pub(super) fn copy(&mut self, from: &Location, id: NodeId) -> Result<Location, LowerError> {
+        let to = self.new_buffer(&from.ty());
         self.copy_to(from.clone(), to.clone(), &format!("{}.copy", self.graph.node(id).results[0].name))?;
         Ok(to)
     }
 
     /// A copy is a cast to the same element type.
     fn copy_to(&mut self, from: Location, to: Location, name: &str) -> Result<(), LowerError> {
-        let op = Op::from(Cast { dtype: from.dtype });
-        let ty = TensorType::new(from.dtype, from.layout.shape.clone());
-        let kernel =
-            (self.target.kernel_for)(op.kind()).filter(|kernel| kernel.takes(std::slice::from_ref(&ty)));
-        let kernel = kernel.ok_or_else(|| LowerError::NoKernel {
-            function: self.graph.name.clone(),
-            value: name.to_owned(),
-            op: op.kind().name(),
-            types: ty.to_string(),
-        })?;
-        self.launch(kernel.name, op, vec![from], vec![to], name.to_owned(), Vec::new());
+        self.cast_to(from, to, name)
+    }
+
+    /// Writes `from` into `to`, in the element type of that.
+    pub(super) fn cast_to(&mut self, from: Location, to: Location, name: &str) -> Result<(), LowerError> {
+        let op = Op::from(Cast { dtype: to.dtype });
+        let (given, made) = (from.ty(), to.ty());
+        let kernel = self.kernel(&op, std::slice::from_ref(&given), std::slice::from_ref(&made), name)?;
+        self.launch(kernel.name(), op, vec![from], vec![to], name.to_owned(), Vec::new());
         Ok(())
     }
 
-    fn new_buffer(&mut self, ty: &TensorType) -> Location {
+    pub(super) fn new_buffer(&mut self, ty: &TensorType) -> Location {
         let at = self.draft.launches.len();
         self.draft.buffers.push(DraftBuffer { bytes: ty.bytes(), first: at, last: at, claim: None });
         let layout = ViewLayout::contiguous(&ty.shape);
         Location { home: Home::Buffer(self.draft.buffers.len() - 1), dtype: ty.dtype, layout }
     }
 
-    fn launch(
+    pub(super) fn launch(
         &mut self,
         kernel: &'static str,
         op: Op,

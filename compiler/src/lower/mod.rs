@@ -1,6 +1,8 @@
 //! Lowering: functions of ops become lists of kernel launches over buffers.
 
+mod ascend;
 mod draft;
+mod formats;
 mod function;
 mod recipes;
 
@@ -13,7 +15,7 @@ use mscc_ir::{Dim, Symbol, TensorType, step};
 
 use crate::forms::Form;
 use crate::memory::{Planner, Slot};
-use crate::target::Target;
+use crate::target::{Device, NoKernel, Target};
 use function::Lowerer;
 use recipes::Recipes;
 
@@ -23,8 +25,10 @@ use recipes::Recipes;
 #[derive(Debug, thiserror::Error)]
 pub enum LowerError {
     /// The target has no kernel for an op on these types.
-    #[error("@{function}, %{value}: the target has no kernel for `{op}` on ({types})")]
+    #[error("@{function}, %{value}: {target} has no kernel for `{op}` on ({types}){reasons}")]
     NoKernel {
+        /// The target.
+        target: &'static str,
         /// The function.
         function: String,
         /// The value it should make.
@@ -33,6 +37,8 @@ pub enum LowerError {
         op: &'static str,
         /// Types of its operands.
         types: String,
+        /// What stands against each kernel that there is.
+        reasons: NoKernel,
     },
     /// An input that the step contract does not have.
     #[error("@{function}: `{input}` is no input of the step contract")]
@@ -82,7 +88,11 @@ pub fn lower(forms: &[Form], target: &Target) -> Result<Lowered, LowerError> {
     for form in forms {
         variants.push(lower_form(form, target, (&inputs, &outputs), &mut recipes)?);
     }
-    Ok(Lowered { inputs, outputs, recipes: recipes.finish(), variants })
+    let mut recipes = recipes.finish();
+    if let (Device::Ascend(soc), Some(form)) = (target.device, forms.first()) {
+        formats::choose(&mut variants, &mut recipes, &form.module.symbols, soc.family);
+    }
+    Ok(Lowered { inputs, outputs, recipes, variants })
 }
 
 fn lower_form(
@@ -92,7 +102,8 @@ fn lower_form(
     recipes: &mut Recipes,
 ) -> Result<Variant, LowerError> {
     let module = &form.module;
-    let mut planner = Planner::new(&module.symbols);
+    let target = &target.with_symbols(&module.symbols);
+    let mut planner = Planner::new(&module.symbols, target.spare_bytes());
     let mut states: BTreeMap<String, Slot> = BTreeMap::new();
     for (name, bytes) in state_sizes(module) {
         states.insert(name, planner.state_slot(bytes));

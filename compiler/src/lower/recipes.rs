@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use mscc_ir::Template;
 use mscc_ir::graph::{Graph, Leaf, NodeId, NodeKind, Sink, Value};
+use mscc_ir::kernels::ascend::{Constant, Format};
+use mscc_ir::ops::{CausalMask, Op};
 use mscc_ir::plan::{Recipe, WeightParam};
 
 use crate::passes::recut::layer_offset;
@@ -33,6 +35,18 @@ impl Recipes {
         WeightParam { recipe: self.intern(name, body) as u32, layer_offset: offset }
     }
 
+    /// The parameter that brings in a tensor that an operator wants beside its operands.
+    pub fn constant(&mut self, constant: Constant) -> WeightParam {
+        let (name, op) = match constant {
+            Constant::CausalMask => ("causal_mask", Op::from(CausalMask { size: 2048 })),
+        };
+        let mut body = Graph::new("recipe");
+        let values = body.op(op, &[], &["t0"]).expect("a constant has no operands that could be wrong");
+        body.sink(Sink::Output("weight".to_owned()), values[0]);
+        let name = Template::new(name).expect("a plain name is a template");
+        WeightParam { recipe: self.intern(name, body) as u32, layer_offset: 0 }
+    }
+
     /// Recipes of equal bodies make equal tensors, whatever they are called: tied weights are one.
     fn intern(&mut self, name: Template, body: Graph) -> usize {
         if let Some(index) = self.recipes.iter().position(|recipe| recipe.body == body) {
@@ -48,7 +62,7 @@ impl Recipes {
         let name = Template::new(&candidate)
             .expect("a number behind a template leaves its placeholders as they are");
         self.names.insert(candidate);
-        self.recipes.push(Recipe { name, body });
+        self.recipes.push(Recipe { name, body, format: Format::Nd });
         self.recipes.len() - 1
     }
 

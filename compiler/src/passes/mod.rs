@@ -4,6 +4,7 @@ pub mod fuse;
 pub mod normalise;
 pub mod rebuild;
 pub mod recut;
+pub mod suit;
 pub mod weight_dtype;
 
 use std::str::FromStr;
@@ -23,19 +24,22 @@ pub enum Pass {
     Normalise,
     /// Cuts layers at the attention core.
     Recut,
+    /// Casts, tables and the like that the target's kernels ask for.
+    Suit,
     /// Normalises, then fuses by equality saturation.
     Fuse,
 }
 
 impl Pass {
     /// All passes, in the order in which a compilation runs them.
-    pub const ALL: [Pass; 3] = [Pass::Normalise, Pass::Recut, Pass::Fuse];
+    pub const ALL: [Pass; 4] = [Pass::Normalise, Pass::Recut, Pass::Suit, Pass::Fuse];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Normalise => "normalise",
             Pass::Recut => "recut",
+            Pass::Suit => "suit",
             Pass::Fuse => "fuse",
         }
     }
@@ -43,7 +47,7 @@ impl Pass {
 
 /// A name that no pass has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown pass `{0}`: expected normalise, recut or fuse")]
+#[error("unknown pass `{0}`: expected normalise, recut, suit or fuse")]
 pub struct UnknownPass(String);
 
 impl FromStr for Pass {
@@ -81,9 +85,11 @@ pub fn run(
         module = match pass {
             Pass::Normalise => normalise_all(&module),
             Pass::Recut => recut::recut(&module),
+            Pass::Suit => suit::suit(&module, target),
             Pass::Fuse => {
                 let normal = normalise_all(&module);
-                let (fused, of_fuse) = Saturation::new(&normal, rules, target).cheapest(&|_| None);
+                let target = target.with_symbols(&normal.symbols);
+                let (fused, of_fuse) = Saturation::new(&normal, rules, &target).cheapest(&|_| None);
                 reports = of_fuse;
                 fused
             }

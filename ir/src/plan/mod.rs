@@ -17,6 +17,7 @@ pub use print::print_plan;
 pub use validate::{PlanError, validate};
 
 use crate::graph::{CacheRef, Graph};
+use crate::kernels::ascend::{Format, nz_storage};
 use crate::module::CacheGroup;
 use crate::ops::Op;
 use crate::template::Template;
@@ -53,7 +54,7 @@ pub struct Meta {
     pub family: String,
     /// Version of mscc that wrote the plan.
     pub producer: String,
-    /// Device it is for: `cpu`.
+    /// Device it is for: `cpu`, `ascend910b3`.
     pub target: String,
     /// Element type of activations.
     pub compute_dtype: DType,
@@ -151,6 +152,8 @@ pub struct Recipe {
     pub name: Template,
     /// A function whose leaves are weights and whose one sink is the output `weight`.
     pub body: Graph,
+    /// How its elements are stored on the device.
+    pub format: Format,
 }
 
 /// Something to run: the main model, or a draft, sharing weights and caches.
@@ -230,9 +233,9 @@ pub struct Launch {
     pub kernel: String,
     /// The op with its attributes.
     pub op: Op,
-    /// What is read, in the op's order.
+    /// What is read, in the op's order; behind that, tensors that the kernel wants beside the op's operands.
     pub operands: Vec<Operand>,
-    /// What is written, in the op's order.
+    /// What is written, in the op's order; behind that, results of the kernel that the op does not have.
     pub results: Vec<Operand>,
     /// Name of the first result.
     pub name: String,
@@ -383,6 +386,17 @@ impl Recipe {
     /// Ops that are run and tensors that are read to make the device tensor of one layer.
     pub fn work(&self) -> u64 {
         self.sources().fold(self.body.len() as u64, |sum, (_, stored)| sum + u64::from(stored.count()))
+    }
+
+    /// Bytes that the device tensor takes, with what its format fills up; `None` if they do not fit 64 bits.
+    pub fn stored_bytes(&self) -> Option<u64> {
+        let ty = self.ty()?;
+        let shape = match self.format {
+            Format::Nd => ty.shape.iter().map(Dim::as_const).collect::<Option<Vec<i64>>>()?,
+            Format::Nz => nz_storage(ty)?,
+        };
+        let elements = shape.iter().try_fold(1i64, |product, size| product.checked_mul(*size))?;
+        u64::try_from(elements).ok()?.checked_mul(u64::from(ty.dtype.bits())).map(|bits| bits.div_ceil(8))
     }
 
     /// The type of the device tensor.

@@ -6,6 +6,7 @@ use super::bounds::check_bounds;
 use super::{Condition, Function, Launch, Listing, Operand, Place, Plan, Recipe, Variant, WeightParam};
 use crate::graph::{CacheRef, Leaf, Sink};
 use crate::kernels;
+use crate::kernels::ascend::{self, Family, Format, Soc, TensorOf, Usage};
 use crate::module::CacheKind;
 use crate::ops::{Effect, TypeError};
 use crate::view::ViewLayout;
@@ -80,7 +81,8 @@ struct Validator<'a> {
 impl Validator<'_> {
     fn declarations(&self) -> Result<(), PlanError> {
         let meta = &self.plan.meta;
-        check(meta.target == "cpu", || "meta.target".into(), || format!("unknown target `{}`", meta.target))?;
+        let known = meta.target == "cpu" || Soc::by_target(&meta.target).is_some();
+        check(known, || "meta.target".into(), || format!("unknown target `{}`", meta.target))?;
         check(
             meta.mesh.size == 1 && meta.mesh.rank == 0,
             || "meta.mesh".into(),
@@ -139,6 +141,12 @@ impl Validator<'_> {
             return check(false, || field.into(), || "must have one output".into());
         };
         check(!body.is_empty(), || field.into(), || "is empty".into())?;
+        let blocks = recipe.format == Format::Nz;
+        check(
+            !blocks || self.plan.meta.target != "cpu" && recipe.stored_bytes().is_some(),
+            || field.into(),
+            || "cannot be stored in blocks".into(),
+        )?;
         let layered = |layered: bool| !layered || recipe.name.is_layered();
         for (value, leaf) in body.leaves() {
             let Leaf::Weight(template) = leaf else {
@@ -251,6 +259,112 @@ impl Validator<'_> {
     }
 
     fn launch(&self, field: &str, function: &Function, launch: &Launch) -> Result<(), PlanError> {
+        for (list, operands) in [("operands", &launch.operands), ("results", &launch.results)] {
+            for (index, operand) in operands.iter().enumerate() {
+                self.operand(&format!("{field}.{list}[{index}]"), function, operand)?;
+            }
+        }
+        match Soc::by_target(&self.plan.meta.target) {
+            Some(soc) => self.call(field, function, launch, soc.family),
+            None => self.cpu_launch(field, launch),
+        }
+    }
+
+    /// An aclnn call breaks none of its operator's rules, and its tensors are those that the call takes.
+    fn call(
+        &self,
+        field: &str,
+        function: &Function,
+        launch: &Launch,
+        family: Family,
+    ) -> Result<(), PlanError> {
+        let fail = |problem: String| PlanError { field: field.to_owned(), problem };
+        let decl = ascend::decl(&launch.kernel)
+            .ok_or_else(|| fail(format!("unknown kernel `{}`", launch.kernel)))?;
+        check(
+            decl.op == launch.op.kind(),
+            || field.into(),
+            || format!("kernel `{}` does not compute `{}`", decl.name, launch.op.kind().name()),
+        )?;
+        let given: Vec<TensorType> = launch.operands.iter().map(Operand::ty).collect();
+        let own =
+            given.len().checked_sub(decl.num_constants()).ok_or_else(|| fail("lacks operands".into()))?;
+        let operands = decl.op_types(TensorOf::Operand, &given[..own]);
+        let inferred = launch.op.infer(&operands).map_err(|error: TypeError| fail(error.to_string()))?;
+        let usage =
+            Usage { op: &launch.op, operands: &operands, results: &inferred, symbols: &self.symbols, family };
+        let call = decl.bind(usage).map_err(|violations| {
+            let texts: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            fail(format!("`{}`: {}", decl.entry, texts.join("; ")))
+        })?;
+        let (mut constants, mut extras) = (own, inferred.len());
+        for tensor in call.tensors() {
+            let (list, at) = match tensor.of {
+                TensorOf::Operand(index) => (&launch.operands, index),
+                TensorOf::Result(index) => (&launch.results, index),
+                TensorOf::InOut(index) => {
+                    let same = launch.operands.get(index) == launch.results.get(index);
+                    check(same, || format!("{field}.results[{index}]"), || "is not what is written".into())?;
+                    (&launch.operands, index)
+                }
+                TensorOf::Constant(_) => {
+                    constants += 1;
+                    (&launch.operands, constants - 1)
+                }
+                TensorOf::Extra(_) | TensorOf::ExtraLike(_) => {
+                    extras += 1;
+                    (&launch.results, extras - 1)
+                }
+                TensorOf::All => continue,
+            };
+            let operand = list.get(at).ok_or_else(|| fail("lacks tensors".into()))?;
+            let fits = operand.dtype == tensor.ty.dtype && tensor.layout(&operand.layout).is_some();
+            check(
+                fits,
+                || field.into(),
+                || format!("`{}` does not take {} as it lies", decl.entry, operand.ty()),
+            )?;
+            let stored = self.format(function, operand);
+            check(
+                stored == tensor.format,
+                || field.into(),
+                || {
+                    format!(
+                        "`{}` takes {} where it is given {}",
+                        decl.entry,
+                        tensor.format.name(),
+                        stored.name()
+                    )
+                },
+            )?;
+        }
+        let counts = (launch.operands.len(), launch.results.len()) == (constants, extras);
+        check(counts, || field.into(), || "has operands or results too many".into())?;
+        let stated = launch.results[..inferred.len()].iter().map(Operand::ty);
+        let shapes = stated.zip(&inferred).all(|(stated, inferred)| stated.shape == inferred.shape);
+        check(shapes, || field.into(), || "the results are not of the op's shapes".into())?;
+        let in_place = |index: usize| call.tensors().any(|tensor| tensor.of == TensorOf::InOut(index));
+        for (index, result) in launch.results.iter().enumerate() {
+            let field = || format!("{field}.results[{index}]");
+            let writable = match result.place {
+                Place::Arena | Place::Output(_) => in_place(index) || result.layout.is_contiguous(),
+                Place::Cache(_) => in_place(index),
+                Place::Input(_) | Place::Weight(_) => false,
+            };
+            check(writable, field, || "may not be written".into())?;
+        }
+        Ok(())
+    }
+
+    /// How the elements of an operand are stored.
+    fn format(&self, function: &Function, operand: &Operand) -> Format {
+        let Place::Weight(index) = operand.place else { return Format::Nd };
+        let param = function.weights.get(index as usize);
+        let recipe = param.and_then(|param| self.plan.weights.recipes.get(param.recipe as usize));
+        recipe.map_or(Format::Nd, |recipe| recipe.format)
+    }
+
+    fn cpu_launch(&self, field: &str, launch: &Launch) -> Result<(), PlanError> {
         let kernel = kernels::cpu::kernel(&launch.kernel);
         let Some(kernel) = kernel else {
             return check(false, || field.into(), || format!("unknown kernel `{}`", launch.kernel));
@@ -261,11 +375,6 @@ impl Validator<'_> {
             || field.into(),
             || format!("kernel `{}` does not compute `{}`", kernel.name, launch.op.kind().name()),
         )?;
-        for (list, operands) in [("operands", &launch.operands), ("results", &launch.results)] {
-            for (index, operand) in operands.iter().enumerate() {
-                self.operand(&format!("{field}.{list}[{index}]"), function, operand)?;
-            }
-        }
         let types: Vec<TensorType> = launch.operands.iter().map(Operand::ty).collect();
         check(
             kernel.takes(&types),

@@ -294,7 +294,7 @@ mod tests {
         let value = build(&mut body, leaf);
         let count = body.ty(value).numel().as_const().unwrap() as usize;
         body.sink(Sink::Output("weight".into()), value);
-        let recipe = Recipe { name: Template::new("w").unwrap(), body };
+        let recipe = Recipe { name: Template::new("w").unwrap(), body, format: Default::default() };
         let made = run_recipe(&recipe, &mut Host::new(1, Isa::detect()), file).unwrap();
         match made {
             Made::Mapped { address, bytes } => {
@@ -401,7 +401,7 @@ mod tests {
         };
         let files = (0..count).map(|leaf| (0..3).map(|e| file(leaf, e)).collect()).collect();
         let members = Members { files, done: RefCell::default() };
-        let recipe = Recipe { name: Template::new("w").unwrap(), body };
+        let recipe = Recipe { name: Template::new("w").unwrap(), body, format: Default::default() };
         let by_slice = Slices::of(&recipe, value).is_some();
         let made = run_recipe(&recipe, &mut Host::new(1, Isa::detect()), &members).unwrap();
         let Made::Owned(memory) = made else { panic!("a stack is not in the files") };

@@ -97,7 +97,7 @@ fn recipe(name: &str, build: impl FnOnce(&mut Graph) -> Value) -> Recipe {
     let mut body = Graph::new("recipe");
     let value = build(&mut body);
     body.sink(Sink::Output("weight".into()), value);
-    Recipe { name: template(name), body }
+    Recipe { name: template(name), body, format: Default::default() }
 }
 
 fn recipes() -> Vec<Recipe> {

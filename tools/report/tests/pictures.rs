@@ -105,7 +105,7 @@ fn plan(name: &str) -> Plan {
         weights: Weights {
             dir: name.into(),
             files: vec![WeightFile { name: name.into(), len: 32, header_hash: [0; 32] }],
-            recipes: vec![Recipe { name: template, body }],
+            recipes: vec![Recipe { name: template, body, format: Default::default() }],
         },
         programs: vec![Program {
             name: "main".into(),

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::abi::ArgType;
-use super::decl::{AclnnDecl, Constant, Format, Source, TensorOf, TensorSource};
+use super::decl::{AclnnDecl, Constant, Only, Source, TensorOf, TensorSource};
+use super::format::Format;
 use super::shape::Names;
 use super::soc::Family;
 use crate::attr::{Attr, Attrs};
@@ -88,6 +89,17 @@ pub struct TensorArg {
     pub repeated: Option<usize>,
 }
 
+impl Call {
+    /// All tensors among the arguments, in order, those of lists one by one.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorArg> {
+        self.args.iter().flat_map(|arg| match arg {
+            Arg::Tensor(tensor) => std::slice::from_ref(tensor),
+            Arg::Tensors(tensors) => tensors,
+            _ => &[],
+        })
+    }
+}
+
 /// A documented rule that a call would break.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -135,12 +147,42 @@ impl TensorArg {
 }
 
 impl AclnnDecl {
+    /// The operand that the call wants in this format.
+    pub fn format(&self, format: Format) -> Option<usize> {
+        self.args.iter().find_map(|arg| match arg.source {
+            Source::Tensor(TensorSource { of: TensorOf::Operand(index), format: own, .. })
+                if own == format =>
+            {
+                Some(index)
+            }
+            _ => None,
+        })
+    }
+
+    /// How many tensors the call takes that come with the plan.
+    pub fn num_constants(&self) -> usize {
+        let sources = self.args.iter().map(|arg| arg.source);
+        sources.filter(|source| matches!(source, Source::Tensor(tensor) if matches!(tensor.of, TensorOf::Constant(_)))).count()
+    }
+
+    /// The op's types of tensors, of which `types` are the call's: what the call wants in i64, ops have in i32.
+    pub fn op_types(&self, of: fn(usize) -> TensorOf, types: &[TensorType]) -> Vec<TensorType> {
+        let is_cast = |index: usize| {
+            self.args.iter().any(|arg| {
+                matches!(arg.source, Source::Tensor(tensor) if tensor.of == of(index) && tensor.cast.is_some())
+            })
+        };
+        let types = types.iter().enumerate();
+        types.map(|(index, ty)| if is_cast(index) { ty.with_dtype(DType::I32) } else { ty.clone() }).collect()
+    }
+
     /// The call that computes `usage.op`.
     ///
     /// Errors: each rule that it would break at some sizes within bounds.
     pub fn bind(&self, usage: Usage<'_>) -> Result<Call, Vec<Violation>> {
         let mut binder = Binder { decl: self, usage, attrs: usage.op.attrs(), names: Names::default() };
         let mut violations = binder.unheeded();
+        violations.extend(binder.only());
         violations.extend(binder.shapes());
         violations.extend(binder.dtypes());
         violations.extend(binder.limits());
@@ -168,8 +210,9 @@ impl Binder<'_> {
     fn unheeded(&self) -> Vec<Violation> {
         let mut violations = Vec::new();
         for (name, value) in &self.attrs {
-            let heeded =
-                self.decl.implied.contains(name) || self.decl.args.iter().any(|arg| arg.source.heeds(name));
+            let heeded = self.decl.implied.contains(name)
+                || self.decl.only.iter().any(|only| only.attr == *name)
+                || self.decl.args.iter().any(|arg| arg.source.heeds(name));
             // A limit on it heeds it too.
             let limited = self.decl.parsed.limits.iter().any(|(_, limit)| {
                 let mut found = false;
@@ -204,6 +247,20 @@ impl Binder<'_> {
             }
         }
         violations
+    }
+
+    /// Attributes that the call has only one value of.
+    fn only(&self) -> Vec<Violation> {
+        let found = |name: &str| match self.attrs.iter().find(|(attr, _)| *attr == name) {
+            Some((_, value)) => value.to_string(),
+            None => Attr::Bool(false).to_string(),
+        };
+        let others = self.decl.only.iter().filter(|only| found(only.attr) != only.value);
+        let violation = |only: &Only| Violation {
+            rule: only.rule(),
+            found: format!("{} is {}", only.attr, found(only.attr)),
+        };
+        others.map(violation).collect()
     }
 
     /// The op's type of a tensor, with the last axes as they lie if the attribute is not set.
@@ -241,6 +298,11 @@ impl Binder<'_> {
                 Attr::Float(_) | Attr::Name(_) | Attr::Dims(_) | Attr::Floats(_) => continue,
             };
             self.names.set(name, &size).unwrap_or_default();
+        }
+        for (name, value) in self.decl.defaults {
+            if !self.names.has(name) {
+                self.names.set(name, &Dim::constant(*value)).unwrap_or_default();
+            }
         }
         if let Some(bits) = self.usage.operands.first().map(|ty| ty.dtype.bits())
             && bits % 8 == 0
@@ -377,6 +439,7 @@ impl Binder<'_> {
             Some((_, Attr::Bool(value))) => Ok(flag(*value)),
             Some((_, Attr::Int(value))) => Ok(Arg::Int(Dim::constant(*value))),
             Some((_, Attr::Float(value))) => Ok(Arg::Float(value.0)),
+            Some((_, Attr::Dims(dims))) if dims.len() == 1 => Ok(Arg::Int(dims[0].clone())),
             Some((_, value @ (Attr::Name(_) | Attr::Dims(_) | Attr::Floats(_)))) => {
                 Err(format!("{name} is {value}, which is no argument"))
             }
@@ -437,6 +500,13 @@ impl TensorOf {
                 false
             }
         }
+    }
+}
+
+impl Only {
+    /// As errors quote it.
+    pub fn rule(&self) -> String {
+        format!("{} is {}", self.attr, self.value)
     }
 }
 

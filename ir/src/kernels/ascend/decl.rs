@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::abi::ArgType;
+use super::format::Format;
 use super::limit::Limit;
 use super::shape::Pattern;
 use super::soc::Socs;
@@ -32,6 +33,10 @@ pub struct AclnnDecl {
     pub limits: &'static [LimitDecl],
     /// Attributes of the op that say nothing but what types and shapes of the call say too.
     pub implied: &'static [&'static str],
+    /// Attributes of the op that must be these for the call to compute it.
+    pub only: &'static [Only],
+    /// Values of integer attributes that are not written.
+    pub defaults: &'static [(&'static str, i64)],
     /// Documented rules that a compiler cannot check, each with the reason.
     pub unchecked: &'static [&'static str],
     /// How its executor may be used.
@@ -167,18 +172,6 @@ pub enum Constant {
     CausalMask,
 }
 
-/// How elements are stored.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub enum Format {
-    /// Row by row.
-    #[default]
-    Nd,
-    /// In blocks of the cube unit, `FRACTAL_NZ`.
-    Nz,
-}
-
 /// A row of element types.
 #[derive(Clone, Copy, Debug)]
 pub struct DtypeRow {
@@ -195,6 +188,17 @@ pub struct LimitDecl {
     pub socs: Socs,
     /// `H <= 8192`, `N % 16 == 0`, `D in {64, 128}`, `K == 1`, over named axes and integer attributes.
     pub rule: &'static str,
+}
+
+/// An attribute that must have one value.
+#[derive(Clone, Copy, Debug)]
+pub struct Only {
+    /// The attribute.
+    pub attr: &'static str,
+    /// Its value as the IR's text has it; flags that are not written are false.
+    pub value: &'static str,
+    /// Another value that the op may have, for tests.
+    pub other: &'static str,
 }
 
 /// A legal call.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::call::{STEP_SIZES, Usage};
-use super::decl::{AclnnDecl, Source, TensorOf, TensorSource};
+use super::decl::{AclnnDecl, Only, Source, TensorOf, TensorSource};
 use super::limit::{Bound, Limit};
 use super::shape::{Names, Pattern};
 use super::soc::Family;
@@ -36,6 +36,10 @@ impl AclnnDecl {
     /// The declaration's example with some sizes or integer attributes replaced; `None` where the op itself refuses
     /// it, or the family has no row of element types.
     pub fn example(&self, family: Family, replace: &[(&str, i64)]) -> Option<Instance> {
+        self.example_with(family, replace, None)
+    }
+
+    fn example_with(&self, family: Family, replace: &[(&str, i64)], only: Option<&Only>) -> Option<Instance> {
         let replaced = |name: &str| replace.iter().find(|(other, _)| *other == name).map(|(_, size)| *size);
         let (sizes, rest) = self.sizes(&replaced);
         let mut attrs = text::parse_attrs(&format!("{{{}}}", self.example.attrs)).ok()?;
@@ -43,8 +47,13 @@ impl AclnnDecl {
             match (value, replaced(name)) {
                 (value @ Attr::Int(_), Some(other)) => *value = Attr::Int(other),
                 (value @ Attr::Bool(_), Some(other)) => *value = Attr::Bool(other != 0),
+                (Attr::Dims(dims), Some(other)) if dims.len() == 1 => dims[0] = Dim::constant(other),
                 _ => {}
             }
+        }
+        if let Some(only) = only {
+            attrs.retain(|(name, _)| name != only.attr);
+            attrs.extend(text::parse_attrs(&format!("{{{}={}}}", only.attr, only.other)).ok()?);
         }
         let op = self.op.with_attrs(&attrs).ok()?;
         let mut names = Names::default();
@@ -52,8 +61,8 @@ impl AclnnDecl {
             names.set(name, &Dim::constant(*size)).ok()?;
         }
         for (name, value) in &attrs {
-            if let Attr::Int(value) = value {
-                names.set(name, &Dim::constant(*value)).ok()?;
+            if let Some(value) = integer(value) {
+                names.set(name, &Dim::constant(value)).ok()?;
             }
         }
         names.set_rest(&rest);
@@ -69,11 +78,15 @@ impl AclnnDecl {
         Some(Instance { op, operands, results, symbols })
     }
 
-    /// For each limit that holds on the family, the use that is one step beyond it.
-    pub fn illegal(&self, family: Family) -> Vec<(&'static str, Option<Instance>)> {
+    /// For each limit that holds on the family, the use that is one step beyond it; for each attribute that must have
+    /// one value, the use with another.
+    pub fn illegal(&self, family: Family) -> Vec<(String, Option<Instance>)> {
         let limits = self.limits.iter().zip(&self.parsed.limits);
         let holding = limits.filter(|(_, (socs, _))| socs.has(family));
-        holding.map(|(text, (_, limit))| (text.rule, self.beyond(family, text.rule, limit))).collect()
+        let beyond =
+            holding.map(|(text, (_, limit))| (text.rule.to_owned(), self.beyond(family, text.rule, limit)));
+        let other = self.only.iter().map(|only| (only.rule(), self.example_with(family, &[], Some(only))));
+        beyond.chain(other).collect()
     }
 
     /// Sizes of names in the example, and the axes that `..` stands for.
@@ -176,7 +189,7 @@ impl AclnnDecl {
             known.insert("bytes".to_owned(), i64::from(dtype.bits() / 8));
         }
         for (attr, value) in text::parse_attrs(&format!("{{{}}}", self.example.attrs)).unwrap_or_default() {
-            if let Attr::Int(value) = value {
+            if let Some(value) = integer(&value) {
                 known.insert(attr, value);
             }
         }
@@ -214,6 +227,16 @@ impl AclnnDecl {
         }
         sizes.retain(|size| *size >= 0 && breaks(*size));
         sizes
+    }
+}
+
+/// The number that an attribute is, for limits and sizes.
+fn integer(value: &Attr) -> Option<i64> {
+    match value {
+        Attr::Int(value) => Some(*value),
+        Attr::Bool(value) => Some(i64::from(*value)),
+        Attr::Dims(dims) if dims.len() == 1 => dims[0].as_const(),
+        Attr::Float(_) | Attr::Name(_) | Attr::Dims(_) | Attr::Floats(_) => None,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod abi;
 mod call;
 mod decl;
 mod example;
+mod format;
 mod limit;
 pub mod norm;
 mod shape;
@@ -18,10 +19,11 @@ mod soc;
 
 pub use call::{Arg, Call, TensorArg, Usage, Violation};
 pub use decl::{
-    AclnnDecl, ArgDecl, Constant, DtypeRow, Example, Executor, Format, LimitDecl, Parsed, Since, Source,
-    TensorOf, TensorSource,
+    AclnnDecl, ArgDecl, Constant, DtypeRow, Example, Executor, LimitDecl, Parsed, Since, Source, TensorOf,
+    TensorSource,
 };
 pub use example::Instance;
+pub use format::{Format, nz_storage};
 pub use limit::{Bound, Limit};
 pub use shape::{Names, Pattern};
 pub use soc::{Family, SOCS, Soc, Socs};
@@ -41,6 +43,8 @@ macro_rules! aclnn {
         dtypes { $($socs:ident: $($row:literal),+;)* }
         limits { $($limit_socs:ident: $($limit:literal),+;)* }
         $(implied { $($implied:literal),* })?
+        $(only { $($only:literal: $value:literal, not $other:literal;)* })?
+        $(defaults { $($default:literal: $number:literal;)* })?
         unchecked { $($unchecked:literal),* $(,)? }
         example $sizes:literal, $attrs:literal;
         source $origin:literal;
@@ -67,6 +71,8 @@ macro_rules! aclnn {
                 dtypes: DTYPES,
                 limits: LIMITS,
                 implied: &[$($($implied),*)?],
+                only: &[$($(Only { attr: $only, value: $value, other: $other }),*)?],
+                defaults: &[$($(($default, $number)),*)?],
                 unchecked: &[$($unchecked),*],
                 executor: Executor::$executor,
                 example: Example { sizes: $sizes, attrs: $attrs },
@@ -100,9 +106,15 @@ pub fn decl(name: &str) -> Option<&'static AclnnDecl> {
     DECLS.iter().copied().find(|decl| decl.name == name)
 }
 
-/// The ways of computing an op, the preferred one first.
+/// The ways of computing an op on tensors stored row by row, the preferred one first.
 pub fn decls_for(op: OpKind) -> impl Iterator<Item = &'static AclnnDecl> {
-    DECLS.iter().copied().filter(move |decl| decl.op == op)
+    DECLS.iter().copied().filter(move |decl| decl.op == op && decl.format(Format::Nz).is_none())
+}
+
+/// The ways of computing an op with an operand in blocks of the cube unit, and which operand that is.
+pub fn decls_for_blocks(op: OpKind) -> impl Iterator<Item = (&'static AclnnDecl, usize)> {
+    let of_op = DECLS.iter().copied().filter(move |decl| decl.op == op);
+    of_op.filter_map(|decl| Some((decl, decl.format(Format::Nz)?)))
 }
 
 #[cfg(test)]

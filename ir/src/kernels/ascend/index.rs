@@ -1,0 +1,98 @@
+//! Choice of rows and elements, and joining.
+
+use super::aclnn;
+
+aclnn! {
+    /// Rows of a table.
+    GATHER = gather: Gather, "aclnnEmbedding";
+    since Cann81;
+    executor Composite;
+    args {
+        weight: tensor = operand(0, "[V, H]").strided();
+        indices: tensor = operand(1, "[..]").strided();
+        out: tensor = result(0, "[.., H]").strided();
+    }
+    dtypes {
+        ALL: "f16 i32 -> f16", "f32 i32 -> f32", "i32 i32 -> i32", "i64 i32 -> i64", "f16 i64 -> f16",
+            "f32 i64 -> f32", "i32 i64 -> i32", "i64 i64 -> i64";
+        A2_A3: "bf16 i32 -> bf16", "bf16 i64 -> bf16";
+    }
+    limits {}
+    unchecked {
+        "indices within the table, or what is read is undefined: the op's domain says so, the engine keeps it",
+    }
+    example "V=16 H=64 ..=3", "";
+    source "hicann/ops-nn:index/embedding/docs/aclnnEmbedding.md";
+}
+
+aclnn! {
+    /// Parts of a table of any rank along its first axis.
+    GATHER_PARTS = gather_parts: Gather, "aclnnGatherV2";
+    since Cann81;
+    executor Composite;
+    args {
+        self_: tensor = operand(0, "[*]").strided();
+        dim: i64 = Source::Int(0);
+        index: tensor = operand(1, "[*]").strided();
+        out: tensor = result(0, "[*]");
+    }
+    dtypes {
+        ALL: "f16 i32 -> f16", "f32 i32 -> f32", "i32 i32 -> i32", "i64 i32 -> i64", "f16 i64 -> f16",
+            "f32 i64 -> f32", "i32 i64 -> i32", "i64 i64 -> i64";
+        A2_A3: "bf16 i32 -> bf16", "bf16 i64 -> bf16";
+    }
+    limits {
+        ALL: "axes <= 8";
+    }
+    unchecked {
+        "indices within the table: the op's domain says so, the engine keeps it",
+    }
+    example "..=16", "";
+    source "hicann/ops-nn:index/gather_v2/docs/aclnnGatherV2.md";
+}
+
+aclnn! {
+    /// Elements of each row.
+    TAKE_ALONG = take_along: TakeAlong, "aclnnGather";
+    since Cann81;
+    executor Composite;
+    args {
+        self_: tensor = operand(0, "[.., D]").strided();
+        dim: i64 = Source::Int(-1);
+        index: tensor = operand(1, "[.., K]").strided();
+        out: tensor = result(0, "[.., K]").strided();
+    }
+    dtypes {
+        A2_A3: "f16 i32 -> f16", "bf16 i32 -> bf16", "f32 i32 -> f32", "i32 i32 -> i32", "i64 i32 -> i64";
+    }
+    limits {
+        ALL: "axes <= 8";
+    }
+    unchecked {
+        "indices within the row: the op's domain says so",
+    }
+    example "..=3 D=64 K=4", "";
+    source "hicann/ops-nn:index/gather_elements_v2/docs/aclnnGather.md";
+}
+
+aclnn! {
+    /// Parts joined along an axis.
+    CONCAT = concat: Concat, "aclnnCat";
+    since Cann81;
+    executor Composite;
+    args {
+        tensors: list = all("[*]").strided();
+        dim: i64 = Source::Attr("axis");
+        out: tensor = result(0, "[*]");
+    }
+    dtypes {
+        ALL: "f16 -> f16", "f32 -> f32", "i32 -> i32", "i64 -> i64";
+        A2_A3: "bf16 -> bf16";
+    }
+    limits {
+        ALL: "axes <= 8";
+    }
+    unchecked {}
+    example "..=3 ..=64", "axis=-1";
+    source "hicann/ops-math:conversion/concat_d/docs/aclnnCat.md";
+}
