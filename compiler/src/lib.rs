@@ -18,6 +18,7 @@ pub mod memory;
 pub mod model_yaml;
 pub mod options;
 pub mod passes;
+pub mod predict;
 pub mod rules;
 pub mod target;
 

@@ -1,6 +1,10 @@
 //! The step contract: names and types of the inputs that every model has, and the symbols in their shapes.
 //!
 //! A step is a packed, ragged batch over paged caches; sequences are sorted decode-first.
+//!
+//! `token_sequence` and `token_context` say of each new token what `query_start` and `context_len` say of sequences: to
+//! which it belongs, and how many tokens of it the token sees, itself included. They serve attention that takes every
+//! new token as a row of its own.
 
 use crate::{DType, Dim, SymbolInfo, SymbolTable, TensorType};
 
@@ -88,7 +92,7 @@ pub fn input_type(name: &str) -> Option<TensorType> {
         Some(("slot_mapping", _)) => vec![tokens],
         Some(_) => return None,
         None => match name {
-            "token_ids" | "positions" => vec![tokens],
+            "token_ids" | "positions" | "token_sequence" | "token_context" => vec![tokens],
             "query_start" => vec![sequences + Dim::ONE],
             "context_len" => vec![sequences],
             "logit_index" => vec![Dim::symbol(LOGITS)],

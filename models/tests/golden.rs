@@ -90,6 +90,8 @@ impl Prefill<'_> {
         match name.split('.').next().unwrap() {
             "token_ids" => ints(self.token_ids.clone()),
             "positions" | "logit_index" => ints((0..count).collect()),
+            "token_sequence" => ints(vec![0; count as usize]),
+            "token_context" => ints((1..=count).collect()),
             "query_start" => ints(vec![0, count]),
             "context_len" => ints(vec![count]),
             "block_table" => {

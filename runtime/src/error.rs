@@ -31,6 +31,12 @@ pub enum RuntimeError {
     /// A plan that breaks a rule or asks for what steps do not have.
     #[error(transparent)]
     Invalid(#[from] PlanError),
+    /// A plan for a device that this runtime does not drive.
+    #[error("the plan is for {target}, which this runtime does not drive: it runs plans for cpu; `mscc inspect` shows what the plan holds")]
+    Target {
+        /// The device.
+        target: String,
+    },
     /// Weights that cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

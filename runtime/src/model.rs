@@ -30,6 +30,8 @@ pub struct Model {
     plan: Plan,
     sizes: Sizes,
     inputs: Vec<InputSource>,
+    /// Reused for inputs that are computed of a batch.
+    of_tokens: Vec<i32>,
     /// Position of `logits` among the outputs.
     logits: usize,
     guards: Guards,
@@ -82,6 +84,8 @@ enum InputSource {
     QueryStart,
     ContextLen,
     LogitIndex,
+    TokenSequence,
+    TokenContext,
     BlockTable(usize),
     SlotMapping(usize),
 }
@@ -128,6 +132,9 @@ impl Model {
     /// Errors: a plan that breaks a rule or asks for what steps do not have; those of [`WeightStore::load`].
     pub fn from_plan(plan: Plan, base_dir: &Path, options: &LoadOptions<'_>) -> Result<Model, RuntimeError> {
         validate(&plan)?;
+        if plan.meta.target != "cpu" {
+            return Err(RuntimeError::Target { target: plan.meta.target });
+        }
         let sizes = Sizes::new(&plan);
         let (inputs, logits) = (input_sources(&plan)?, logits_output(&plan)?);
         let main = main_variants(&plan);
@@ -162,6 +169,7 @@ impl Model {
             memory_limit: options.memory_limit.unwrap_or(u64::MAX),
             sizes,
             inputs,
+            of_tokens: Vec::new(),
             logits,
             guards,
             store,
@@ -245,6 +253,14 @@ impl Model {
                 InputSource::QueryStart => &batch.query_start,
                 InputSource::ContextLen => &batch.context_len,
                 InputSource::LogitIndex => &batch.logit_index,
+                InputSource::TokenSequence => {
+                    batch.token_sequence(&mut self.of_tokens);
+                    &self.of_tokens
+                }
+                InputSource::TokenContext => {
+                    batch.token_context(&mut self.of_tokens);
+                    &self.of_tokens
+                }
                 InputSource::BlockTable(group) => &batch.groups[*group].block_table,
                 InputSource::SlotMapping(group) => &batch.groups[*group].slot_mapping,
             };
@@ -365,6 +381,8 @@ fn input_sources(plan: &Plan) -> Result<Vec<InputSource>, PlanError> {
             "query_start" => Some(InputSource::QueryStart),
             "context_len" => Some(InputSource::ContextLen),
             "logit_index" => Some(InputSource::LogitIndex),
+            "token_sequence" => Some(InputSource::TokenSequence),
+            "token_context" => Some(InputSource::TokenContext),
             _ => None,
         },
     };

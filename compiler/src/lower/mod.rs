@@ -74,7 +74,8 @@ pub struct Lowered {
 }
 
 /// Names of the contract's inputs in the order in which plans list them; those of cache groups come last.
-const INPUT_ORDER: [&str; 5] = ["token_ids", "positions", "query_start", "context_len", "logit_index"];
+const INPUT_ORDER: [&str; 7] =
+    ["token_ids", "positions", "query_start", "context_len", "logit_index", "token_sequence", "token_context"];
 
 /// Lowers the forms of a model for a target; they share weights and caches.
 ///
@@ -145,7 +146,7 @@ fn collect_inputs<'a>(modules: impl Iterator<Item = &'a Module>) -> Result<Vec<I
             }
             let rank = INPUT_ORDER.iter().position(|known| known == name).unwrap_or(INPUT_ORDER.len());
             let residence = match name.as_str() {
-                "query_start" | "context_len" => Residence::HostAndDevice,
+                "query_start" | "context_len" | "token_context" => Residence::HostAndDevice,
                 _ => Residence::Device,
             };
             found.entry((rank, name)).or_insert_with(|| InputDecl {

@@ -42,6 +42,24 @@ pub struct GroupTables {
     pub slot_mapping: Vec<i32>,
 }
 
+impl StepBatch {
+    /// Of each new token, the sequence to which it belongs, `[T]`.
+    pub(crate) fn token_sequence(&self, out: &mut Vec<i32>) {
+        out.clear();
+        for (sequence, range) in (0..).zip(self.query_start.windows(2)) {
+            out.extend((range[0]..range[1]).map(|_| sequence));
+        }
+    }
+
+    /// Of each new token, how many tokens of its sequence it sees, itself included, `[T]`.
+    pub(crate) fn token_context(&self, out: &mut Vec<i32>) {
+        out.clear();
+        for (range, context) in self.query_start.windows(2).zip(&self.context_len) {
+            out.extend((range[0]..range[1]).map(|token| context - (range[1] - 1 - token)));
+        }
+    }
+}
+
 /// Receives values that are read out while a step runs.
 pub trait TapSink {
     /// Whether the value of this name is wanted.
@@ -67,4 +85,19 @@ pub trait StepModel {
     ///
     /// Errors: a batch outside the limits or with an index outside its table.
     fn step(&mut self, batch: &StepBatch, taps: Option<&mut dyn TapSink>) -> Result<&[f32], RuntimeError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_token_knows_its_sequence_and_what_it_sees() {
+        let batch = StepBatch { query_start: vec![0, 1, 4], context_len: vec![9, 5], ..StepBatch::default() };
+        let mut out = Vec::new();
+        batch.token_sequence(&mut out);
+        assert_eq!(out, [0, 1, 1, 1]);
+        batch.token_context(&mut out);
+        assert_eq!(out, [9, 3, 4, 5]);
+    }
 }
