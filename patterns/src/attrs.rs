@@ -1,7 +1,9 @@
 //! Values that attributes may take.
 
+use std::collections::BTreeMap;
+
 use mscc_ir::attr::{Attr, AttrError, Float};
-use mscc_ir::ops::OpKind;
+use mscc_ir::ops::{Example, OpKind};
 use mscc_ir::{DType, Dim};
 
 use crate::rule::AttrTerm;
@@ -21,17 +23,36 @@ pub(crate) fn pool() -> Vec<Attr> {
         .collect()
 }
 
+/// Values that the attributes of `op` take in examples of it, by name.
+pub(crate) fn examples(op: OpKind) -> BTreeMap<&'static str, Vec<Attr>> {
+    let mut values: BTreeMap<&'static str, Vec<Attr>> = BTreeMap::new();
+    for (name, value) in (0..EXAMPLES).flat_map(|seed| Example::random(op, seed).op.attrs()) {
+        let known = values.entry(name).or_default();
+        if !known.contains(&value) {
+            known.push(value);
+        }
+    }
+    values
+}
+
+/// How many examples of an op are looked at.
+const EXAMPLES: u64 = 32;
+
 /// Whether `op` takes these attributes for some values of the variables among them.
 pub(crate) fn check(op: OpKind, terms: &[(String, AttrTerm)]) -> Result<(), AttrError> {
-    let pool = pool();
+    let (pool, examples) = (pool(), examples(op));
     let lists = |attr: &Attr| matches!(attr, Attr::Dims(_));
     let tried: Vec<Vec<&Attr>> = terms
         .iter()
-        .map(|(_, term)| match term {
+        .map(|(name, term)| match term {
             AttrTerm::Value(value) => vec![value],
-            AttrTerm::Var(_) => pool.iter().collect(),
+            AttrTerm::Var(_) => {
+                let own = examples.get(name.as_str()).into_iter().flatten();
+                own.chain(&pool).collect()
+            }
             AttrTerm::Sizes(..) | AttrTerm::Axes(_) => pool.iter().filter(|attr| lists(attr)).collect(),
             AttrTerm::DType(_) => pool.iter().filter(|attr| matches!(attr, Attr::Name(_))).collect(),
+            AttrTerm::Reciprocal(_) => pool.iter().filter(|attr| matches!(attr, Attr::Float(_))).collect(),
         })
         .collect();
     let mut at = vec![0; terms.len()];

@@ -192,12 +192,17 @@ pub(crate) fn attrs(
     bound: &BTreeMap<String, Attr>,
 ) -> Option<BTreeMap<String, Attr>> {
     let all = candidates(operands, sampler);
+    let examples = attrs::examples(op);
     let mut pools: BTreeMap<&str, Vec<Attr>> = BTreeMap::new();
-    for (_, term) in terms {
+    for (name, term) in terms {
         if let AttrTerm::Var(var) = term
             && !bound.contains_key(var)
         {
-            pools.insert(var, all.clone());
+            let own: &[Attr] = examples.get(name.as_str()).map_or(&[], Vec::as_slice);
+            // Of other kinds than those of examples an attribute takes no value.
+            let kinds: Vec<_> = own.iter().map(std::mem::discriminant).collect();
+            let fits = |value: &&Attr| kinds.is_empty() || kinds.contains(&std::mem::discriminant(*value));
+            pools.insert(var, all.iter().filter(fits).chain(own).cloned().collect());
         }
     }
     for _ in 0..ATTR_TRIES {
@@ -210,7 +215,9 @@ pub(crate) fn attrs(
             let value = match term {
                 AttrTerm::Value(value) => value,
                 AttrTerm::Var(var) => bound.get(var).or_else(|| chosen.get(var))?,
-                AttrTerm::Sizes(..) | AttrTerm::Axes(_) | AttrTerm::DType(_) => return None,
+                AttrTerm::Sizes(..) | AttrTerm::Axes(_) | AttrTerm::DType(_) | AttrTerm::Reciprocal(_) => {
+                    return None;
+                }
             };
             attrs.push((name.clone(), value.clone()));
         }

@@ -57,7 +57,7 @@ pub enum Problem {
     UnboundAxis(String),
     /// A clause of the left side whose result no clause before it reads.
     #[error(
-        "`?{0}` is not an operand of a clause before this one, so there is no way to find it from the first"
+        "`?{0}` is not an operand of a clause before this one and reads none, so there is no way to find it from the first"
     )]
     NotReached(String),
     /// A clause reads a value that an earlier clause of the left side has found.
@@ -118,6 +118,9 @@ pub enum Problem {
         /// What it is used as.
         used: &'static str,
     },
+    /// A rule that rounds more often, of a phase other than `expand`.
+    #[error("only rules of phase `expand` may round more often")]
+    MoreRoundings,
     /// The first matched node is not among those made.
     #[error("`?{0}`, the first node of the left side, equals nothing")]
     FirstNotEqual(String),

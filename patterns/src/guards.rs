@@ -129,6 +129,15 @@ impl Guard {
 /// All guards, in order of name.
 pub const GUARDS: &[Guard] = &[
     Guard {
+        name: "at_most",
+        doc: "the first number is at most the second times the size of the value's innermost axis",
+        params: &[Param::Attr, Param::Attr, Param::Value],
+        repeats: false,
+        each: false,
+        symmetric: false,
+        check: at_most,
+    },
+    Guard {
         name: "f32_holds",
         doc: "every value of their dtypes is one of f32",
         params: &[Param::Values],
@@ -199,6 +208,15 @@ pub const GUARDS: &[Guard] = &[
         each: true,
         symmetric: true,
         check: |args, view| all_origins(args, view, |origin| origin != Origin::Activation),
+    },
+    Guard {
+        name: "width_of",
+        doc: "the number is the size of the value's innermost axis",
+        params: &[Param::Attr, Param::Value],
+        repeats: false,
+        each: false,
+        symmetric: false,
+        check: width_of,
     },
 ];
 
@@ -299,6 +317,44 @@ fn inverse(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     Err(vec![Finding::new(format!("?{first}"), show(p)), Finding::new(format!("?{second}"), show(q))])
 }
 
+fn at_most(args: &[GuardArg], view: &dyn MatchView) -> Checked {
+    let [GuardArg::Var(number), GuardArg::Var(factor), of] = args else { return Ok(()) };
+    let values = values(std::slice::from_ref(of), view)?;
+    // An attribute that is not written is a count of one.
+    let int = |name: &str| match view.attr(name) {
+        None => Some(1),
+        Some(Attr::Int(value)) => Some(*value),
+        Some(_) => None,
+    };
+    for (name, ty) in values {
+        let bound =
+            int(factor).zip(ty.last().as_const()).and_then(|(factor, width)| factor.checked_mul(width));
+        if !int(number).zip(bound).is_some_and(|(number, bound)| number <= bound) {
+            let show = |name: &str| view.attr(name).map_or("unknown".to_owned(), Attr::to_string);
+            return Err(vec![
+                Finding::new(format!("?{number}"), show(number)),
+                Finding::new(format!("?{factor}"), show(factor)),
+                Finding::new(name, ty),
+            ]);
+        }
+    }
+    Ok(())
+}
+
+fn width_of(args: &[GuardArg], view: &dyn MatchView) -> Checked {
+    let [GuardArg::Var(number), of] = args else { return Ok(()) };
+    let values = values(std::slice::from_ref(of), view)?;
+    let found = view.attr(number);
+    for (name, ty) in values {
+        if !matches!(found, Some(Attr::Int(number)) if ty.last().as_const() == Some(*number)) {
+            let number =
+                Finding::new(format!("?{number}"), found.map_or("unknown".to_owned(), Attr::to_string));
+            return Err(vec![number, Finding::new(name, ty)]);
+        }
+    }
+    Ok(())
+}
+
 fn permutation(attr: &Attr) -> Option<Vec<usize>> {
     let Attr::Dims(axes) = attr else { return None };
     axes.iter().map(|axis| usize::try_from(axis.as_const()?).ok()).collect()
@@ -397,6 +453,19 @@ mod tests {
         let view =
             Types(Vec::new(), vec![axes(&[1, 2, 0]), axes(&[2, 0, 1]), axes(&[-1, 9, 0]), Attr::Int(1)]);
         assert_eq!(call("inverse", vec![var("0"), var("1")], &view), Ok(()));
+        let width =
+            Types(vec![TensorType::new(DType::I32, [Dim::symbol("T"), Dim::from(4u32)])], vec![Attr::Int(4)]);
+        assert_eq!(call("width_of", vec![var("0"), var("0")], &width), Ok(()));
+        assert_eq!(
+            call("width_of", vec![var("1"), var("0")], &width).unwrap_err(),
+            "width_of(?1, ?0): ?1 is unknown, ?0 is i32[T, 4]"
+        );
+        assert_eq!(call("at_most", vec![var("0"), var("0"), var("0")], &width), Ok(()));
+        let wider = Types(width.0.clone(), vec![Attr::Int(9), Attr::Int(2)]);
+        assert_eq!(
+            call("at_most", vec![var("0"), var("1"), var("0")], &wider).unwrap_err(),
+            "at_most(?0, ?1, ?0): ?0 is 9, ?1 is 2, ?0 is i32[T, 4]"
+        );
         for other in ["0", "2", "3", "4"] {
             assert!(call("inverse", vec![var("0"), var(other)], &view).is_err());
         }

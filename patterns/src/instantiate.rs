@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mscc_ir::attr::{Attr, AttrError};
+use mscc_ir::attr::{Attr, AttrError, Float};
 use mscc_ir::graph::{Graph, Leaf, Value};
 use mscc_ir::ops::{OpKind, TypeError};
 use mscc_ir::reference::Sampler;
@@ -42,6 +42,8 @@ pub struct Side {
     pub graph: Graph,
     /// The values that the two sides must agree on, in order of the rule's equalities, then of siblings.
     pub results: Vec<Value>,
+    /// Pairs of values that must agree within the right side.
+    pub pairs: Vec<(Value, Value)>,
     /// Results of each clause by its name; of each sibling in turn.
     nodes: BTreeMap<String, Vec<Vec<Value>>>,
 }
@@ -85,7 +87,7 @@ pub(crate) fn build_left(
     }
     let results = builder.results(|(left, _)| left)?;
     *assignment = builder.assignment;
-    Ok(Side { graph: builder.graph, results, nodes: builder.nodes })
+    Ok(Side { graph: builder.graph, results, pairs: Vec::new(), nodes: builder.nodes })
 }
 
 /// Builds the right side of `rule`.
@@ -99,7 +101,11 @@ pub fn right(rule: &Rule, assignment: &Assignment) -> Result<Side, BuildError> {
         builder.clause(clause)?;
     }
     let results = builder.results(|(_, right)| right)?;
-    Ok(Side { graph: builder.graph, results, nodes: builder.nodes })
+    let pairs = rule.equals.iter().filter(|(left, _)| rule.is_made(&left.name));
+    let value = |output: &Output| builder.value(&output.name, output.index.unwrap_or(0));
+    let pairs = pairs.map(|(left, right)| Ok((value(left)?, value(right)?)));
+    let pairs = pairs.collect::<Result<_, BuildError>>()?;
+    Ok(Side { graph: builder.graph, results, pairs, nodes: builder.nodes })
 }
 
 struct Builder<'a> {
@@ -175,7 +181,11 @@ impl<'a> Builder<'a> {
     fn attrs(&mut self, term: &Term, operands: &[Value]) -> Result<Vec<(String, Attr)>, BuildError> {
         let is_free = |assignment: &Assignment, term: &AttrTerm| match term {
             AttrTerm::Var(var) => !assignment.attrs.contains_key(var),
-            AttrTerm::Value(_) | AttrTerm::Sizes(..) | AttrTerm::Axes(_) | AttrTerm::DType(_) => false,
+            AttrTerm::Value(_)
+            | AttrTerm::Sizes(..)
+            | AttrTerm::Axes(_)
+            | AttrTerm::DType(_)
+            | AttrTerm::Reciprocal(_) => false,
         };
         if let Some(sampler) = &mut self.sampler
             && term.attrs.iter().any(|(_, attr)| is_free(&self.assignment, attr))
@@ -198,6 +208,10 @@ impl<'a> Builder<'a> {
                     let ty = self.assignment.types.get(var).and_then(|types| types.first());
                     let ty = ty.ok_or_else(|| BuildError::Unbound(var.clone()))?;
                     Attr::Name(ty.dtype.name().to_owned())
+                }
+                AttrTerm::Reciprocal(var) => {
+                    let value = self.assignment.attrs.get(var).and_then(reciprocal);
+                    value.ok_or_else(|| BuildError::Unbound(var.clone()))?
                 }
             };
             attrs.push((name.clone(), value));
@@ -226,7 +240,7 @@ impl<'a> Builder<'a> {
     /// The values that one side of the equalities stands for.
     fn results(&self, side: impl Fn(&'a (Output, Output)) -> &'a Output) -> Result<Vec<Value>, BuildError> {
         let mut results = Vec::new();
-        for equality in &self.rule.equals {
+        for equality in self.rule.equals.iter().filter(|(left, _)| !self.rule.is_made(&left.name)) {
             let output = side(equality);
             match output.index {
                 Some(index) => results.push(self.value(&output.name, index)?),
@@ -239,6 +253,16 @@ impl<'a> Builder<'a> {
         }
         Ok(results)
     }
+}
+
+/// One divided by a number.
+pub fn reciprocal(value: &Attr) -> Option<Attr> {
+    let value = match value {
+        Attr::Float(value) => value.0,
+        Attr::Int(value) => *value as f64,
+        Attr::Bool(_) | Attr::Name(_) | Attr::Dims(_) | Attr::Floats(_) => return None,
+    };
+    Some(Attr::Float(Float(1.0 / value))).filter(|_| value != 0.0)
 }
 
 /// Where the guards of `rule` ask `var` to come from.

@@ -110,6 +110,7 @@ impl Names {
                 AttrTerm::Var(var) => format!("{name}={}", self.of(var)),
                 AttrTerm::Sizes(var, axis) => format!("{name}=sizes({}, {axis})", self.of(var)),
                 AttrTerm::DType(var) => format!("{name}=dtype({})", self.of(var)),
+                AttrTerm::Reciprocal(var) => format!("{name}=reciprocal({})", self.of(var)),
                 AttrTerm::Axes(list) => format!("{name}={list:?}"),
             })
             .collect();

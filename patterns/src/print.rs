@@ -92,6 +92,7 @@ impl Display for AttrTerm {
             AttrTerm::Sizes(name, axis) => write!(f, "sizes(?{name}*, {axis})"),
             AttrTerm::Axes(list) => write!(f, "{}", Attr::Dims(list.clone())),
             AttrTerm::DType(name) => write!(f, "dtype(?{name})"),
+            AttrTerm::Reciprocal(name) => write!(f, "reciprocal(?{name})"),
         }
     }
 }
@@ -151,12 +152,13 @@ impl DTypeClass {
 
 impl Phase {
     /// All phases in the order in which they run.
-    pub const ALL: [Phase; 4] = [Phase::Choose, Phase::Algebra, Phase::Merge, Phase::Fuse];
+    pub const ALL: [Phase; 5] = [Phase::Choose, Phase::Expand, Phase::Algebra, Phase::Merge, Phase::Fuse];
 
     /// Its name in rules.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Choose => "choose",
+            Phase::Expand => "expand",
             Phase::Algebra => "algebra",
             Phase::Merge => "merge",
             Phase::Fuse => "fuse",
@@ -171,14 +173,15 @@ impl Display for Phase {
 }
 
 impl Numerics {
-    /// Both.
-    pub const ALL: [Numerics; 2] = [Numerics::Exact, Numerics::FewerRoundings];
+    /// All.
+    pub const ALL: [Numerics; 3] = [Numerics::Exact, Numerics::FewerRoundings, Numerics::MoreRoundings];
 
     /// Its name in rules.
     pub fn name(self) -> &'static str {
         match self {
             Numerics::Exact => "exact",
             Numerics::FewerRoundings => "fewer_roundings",
+            Numerics::MoreRoundings => "more_roundings",
         }
     }
 }

@@ -240,23 +240,27 @@ impl<'a> Prover<'a> {
             let show = |side| types(side).iter().map(|ty| ty.to_string()).collect::<Vec<_>>().join(", ");
             return Err(ProofFailure::Types { instance: instance(), left: show(left), right: show(&right) });
         }
+        if let Some((left, right)) =
+            right.pairs.iter().map(|(a, b)| (right.graph.ty(*a), right.graph.ty(*b))).find(|(a, b)| a != b)
+        {
+            let (left, right) = (left.to_string(), right.to_string());
+            return Err(ProofFailure::Types { instance: instance(), left, right });
+        }
         if let Some(value) = unused(&right) {
             return Err(ProofFailure::Unused { value });
         }
         let size = |symbol: &Symbol| sizes.get(symbol).copied();
         let fail = |error| ProofFailure::Eval { instance: instance(), error };
         let leaves = self.sampler.leaves(&left.graph, &size).map_err(fail)?;
-        let exact = [
-            results(left, &size, &leaves, Rounding::Exact),
-            results(&right, &size, &leaves, Rounding::Exact),
-        ];
-        let stored = [
-            results(left, &size, &leaves, Rounding::Stored),
-            results(&right, &size, &leaves, Rounding::Stored),
-        ];
-        let ([left_exact, right_exact], [left_stored, right_stored]) = (exact, stored);
-        let (left_exact, right_exact) = (left_exact.map_err(fail)?, right_exact.map_err(fail)?);
-        let (left_stored, right_stored) = (left_stored.map_err(fail)?, right_stored.map_err(fail)?);
+        let both = |rounding| {
+            let [(mut a, _), (mut b, (c, d))] =
+                [results(left, &size, &leaves, rounding)?, results(&right, &size, &leaves, rounding)?];
+            a.extend(c);
+            b.extend(d);
+            Ok::<_, EvalError>((a, b))
+        };
+        let (left_exact, right_exact) = both(Rounding::Exact).map_err(fail)?;
+        let (left_stored, right_stored) = both(Rounding::Stored).map_err(fail)?;
         let pairs = |a: &[Tensor], b: &[Tensor], same: fn(f64, f64, f64) -> bool, rounding| {
             let differs =
                 a.iter().zip(b).enumerate().find_map(|(nth, (a, b))| Some((nth, difference(a, b, same)?)));
@@ -267,6 +271,7 @@ impl<'a> Prover<'a> {
         pairs(&left_exact, &right_exact, close, Rounded::Not)?;
         match self.rule.numerics {
             Numerics::Exact => pairs(&left_stored, &right_stored, same_bits, Rounded::Stored)?,
+            Numerics::MoreRoundings => {}
             Numerics::FewerRoundings => {
                 let usual =
                     |ty: &TensorType| !ty.dtype.is_float() || matches!(ty.dtype, DType::F32 | DType::BF16);
@@ -307,7 +312,10 @@ fn types(side: &Side) -> Vec<&TensorType> {
 /// Name of a computed value that is no result and that no node reads.
 fn unused(side: &Side) -> Option<String> {
     let read = |value| {
-        side.results.contains(&value) || side.graph.nodes().any(|(_, node)| node.operands.contains(&value))
+        let paired = side.pairs.iter().any(|(a, b)| *a == value || *b == value);
+        paired
+            || side.results.contains(&value)
+            || side.graph.nodes().any(|(_, node)| node.operands.contains(&value))
     };
     let ops = side.graph.nodes().filter(|(_, node)| matches!(node.kind, NodeKind::Op(_)));
     ops.flat_map(|(id, node)| (0..node.results.len()).map(move |index| (id, index)))
@@ -316,14 +324,17 @@ fn unused(side: &Side) -> Option<String> {
         .map(|value| side.graph.value_name(value).to_owned())
 }
 
+/// Values of a side's results, and of the pairs within it.
+#[allow(clippy::type_complexity)] // two lists of one length
 fn results(
     side: &Side,
     size: &dyn Fn(&Symbol) -> Option<i64>,
     leaves: &HashMap<String, Tensor>,
     rounding: Rounding,
-) -> Result<Vec<Tensor>, EvalError> {
+) -> Result<(Vec<Tensor>, (Vec<Tensor>, Vec<Tensor>)), EvalError> {
     let values = interpret(&side.graph, size, leaves, rounding)?;
-    Ok(side.results.iter().map(|value| values[value].clone()).collect())
+    let tensors = side.results.iter().map(|value| values[value].clone()).collect();
+    Ok((tensors, side.pairs.iter().map(|(a, b)| (values[a].clone(), values[b].clone())).unzip()))
 }
 
 /// The first pair of elements that are not the `same`, given the greatest magnitude in the tensor.

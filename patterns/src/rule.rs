@@ -21,13 +21,14 @@ pub struct Rule {
     pub given: Vec<Given>,
     /// What is looked for.
     pub shape: Shape,
-    /// Nodes looked for; the first is the anchor, each later root is bound inside an earlier clause (chain rules).
+    /// Nodes looked for; the first is the anchor, each later one is bound to an earlier one by a variable.
     pub matches: Vec<Clause>,
     /// Conditions, all of which must hold.
     pub guards: Vec<GuardCall>,
     /// Nodes made, operands before users.
     pub makes: Vec<Clause>,
-    /// Which matched value equals which made value; the second may be a variable of the left side instead.
+    /// Which matched value equals which made value; the second may be a variable of the left side instead, the first
+    /// another made value.
     pub equals: Vec<(Output, Output)>,
 }
 
@@ -38,6 +39,11 @@ impl Rule {
         let sibling = matches!(self.shape, Shape::Siblings { .. });
         sibling
             && self.matches.iter().any(|clause| clause.bind == var || clause.term.args.iter().any(starred))
+    }
+
+    /// Whether `name` is a node of the right side.
+    pub fn is_made(&self, name: &str) -> bool {
+        self.makes.iter().any(|clause| clause.bind == name)
     }
 
     /// The lists of sizes among the attributes of the left side.
@@ -53,6 +59,8 @@ impl Rule {
 pub enum Phase {
     /// Forms of which now one and now the other costs less, by the sizes of the step.
     Choose,
+    /// Simpler ops in place of one that the target has no kernel for.
+    Expand,
     /// Cancellation and motion of views, and what else later phases want to find simplified.
     Algebra,
     /// Joining of siblings that read the same value.
@@ -68,12 +76,15 @@ pub enum Numerics {
     Exact,
     /// The right side rounds less often.
     FewerRoundings,
+    /// The right side rounds more often; for phase `expand` alone.
+    MoreRoundings,
 }
 
 /// How a rule is matched.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
-    /// One clause with a tree below it, or a chain of clauses whose later roots are bound in earlier ones.
+    /// One clause with a tree below it, or several, each later one computing an operand of an earlier one or reading
+    /// one; of two clauses of one op that only read the same, the first found is the older node.
     Tree,
     /// All nodes that match the one clause and agree on the variable `shared`, two or more; variables with a
     /// star take one value for each of them.
@@ -197,6 +208,8 @@ pub enum AttrTerm {
     Axes(Vec<Dim>),
     /// `dtype(?x)`: the element type of an operand.
     DType(String),
+    /// `reciprocal(?cap)`: one divided by a number bound on the left.
+    Reciprocal(String),
 }
 
 /// A named condition with its arguments: `same_type(?x, ?r)`.

@@ -9,6 +9,7 @@ use mscc_ir::attr::Attr;
 use mscc_ir::ops::Op;
 use mscc_patterns::given::{Bindings, check_given};
 use mscc_patterns::guards::check_guard;
+use mscc_patterns::instantiate::reciprocal;
 use mscc_patterns::rule::{Arg, AttrTerm, Output, Rule, Term};
 
 use super::analysis::Classes;
@@ -32,6 +33,8 @@ struct Planned {
     args: Vec<Operand>,
     types: Vec<TensorType>,
     weight_only: bool,
+    /// Its class, if it is in the e-graph already.
+    known: Option<Id>,
 }
 
 #[derive(Clone, Copy)]
@@ -67,7 +70,9 @@ pub(super) fn plan(
     let mut planner =
         Planner { rule, found, bindings, classes, target, names: BTreeMap::new(), nodes: Vec::new() };
     for clause in &rule.makes {
-        let node = planner.term(&clause.term)?;
+        // What another made node gives need not be run.
+        let given = rule.equals.iter().any(|(left, _)| left.name == clause.bind);
+        let node = planner.term(&clause.term, given)?;
         planner.nodes[node].label.clone_from(&clause.bind);
         planner.names.insert(&clause.bind, node);
     }
@@ -92,27 +97,42 @@ impl Planner<'_> {
         Refusal::Rule(reason)
     }
 
-    fn term(&mut self, term: &Term) -> Result<usize, Refusal> {
+    /// Plans a node and those below it; only one that is `given` otherwise, or already there, may lack a kernel.
+    fn term(&mut self, term: &Term, given: bool) -> Result<usize, Refusal> {
         let mut args = Vec::new();
         for arg in &term.args {
             match arg {
                 Arg::Var(name) => args.push(self.result(name, 0)?),
                 Arg::Output(output) => args.push(self.result(&output.name, output.index.unwrap_or(0))?),
                 Arg::Star(name) => args.extend(self.ids(name)?.iter().map(|id| Operand::Class(*id))),
-                Arg::Term(term) => args.push(Operand::Made(self.term(term)?, 0)),
+                Arg::Term(term) => args.push(Operand::Made(self.term(term, given)?, 0)),
             }
         }
         let op = term.op.with_attrs(&self.attrs(term)?).map_err(Refusal::Attributes)?;
         let types = args.iter().map(|arg| self.ty(*arg).cloned()).collect::<Result<Vec<_>, _>>()?;
         let weight_only = args.iter().all(|arg| self.weight_only(*arg));
         let results = op.infer(&types).map_err(Refusal::Types)?;
-        if !weight_only && !op.kind().is_view() && !self.target.supports(&op, &types) {
+        let op = Arc::new(op);
+        let known = self.known(&op, &args);
+        let needs_kernel = !weight_only && !op.kind().is_view() && !given && known.is_none();
+        if needs_kernel && !self.target.supports(&op, &types) {
             let operands = types.iter().map(TensorType::to_string).collect();
             return Err(Refusal::NoKernel { op: op.kind(), operands });
         }
         let label = op.kind().name().to_owned();
-        self.nodes.push(Planned { op: Arc::new(op), label, args, types: results, weight_only });
+        self.nodes.push(Planned { op, label, args, types: results, weight_only, known });
         Ok(self.nodes.len() - 1)
+    }
+
+    /// The class of a node of these operands, if it is in the e-graph.
+    fn known(&self, op: &Arc<Op>, args: &[Operand]) -> Option<Id> {
+        let class = |arg: &Operand| match *arg {
+            Operand::Class(id) => Some(id),
+            Operand::Made(node, 0) if self.nodes[node].types.len() == 1 => self.nodes[node].known,
+            Operand::Made(..) | Operand::Result(..) => None,
+        };
+        let args = args.iter().map(class).collect::<Option<Vec<Id>>>()?;
+        self.classes.lookup(ENode::new(Head::Op(op.clone()), args))
     }
 
     fn attrs(&self, term: &Term) -> Result<Vec<(String, Attr)>, Refusal> {
@@ -137,6 +157,11 @@ impl Planner<'_> {
                 AttrTerm::DType(var) => {
                     let ty = self.ty(self.result(var, 0)?)?;
                     Some(Attr::Name(ty.dtype.name().to_owned()))
+                }
+                AttrTerm::Reciprocal(var) => {
+                    let bound = self.found.attrs.get(var.as_str()).and_then(Option::as_ref);
+                    let value = bound.and_then(reciprocal);
+                    Some(value.ok_or_else(|| self.malformed(format!("`?{var}` has no reciprocal")))?)
                 }
             };
             attrs.extend(value.map(|value| (name.clone(), value)));

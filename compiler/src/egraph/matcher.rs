@@ -76,15 +76,19 @@ impl<'a, 'r> Matcher<'a, 'r> {
 
     fn trees(&mut self) -> Vec<Site<'r>> {
         let mut sites = Vec::new();
-        for anchor in self.anchors() {
+        for anchor in self.anchors(0) {
             self.deepest = None;
             let mut matches = self.clause(0, anchor, Match::default());
             for (index, clause) in self.rule.matches.iter().enumerate().skip(1) {
                 let mut longer = Vec::new();
                 for partial in matches {
-                    // The loader sees to it that an earlier clause binds the root.
-                    if let Some(root) = partial.values.get(clause.bind.as_str()).map(|root| root[0]) {
-                        longer.extend(self.clause(index, root, partial));
+                    match partial.values.get(clause.bind.as_str()).map(|root| root[0]) {
+                        Some(root) => longer.extend(self.clause(index, root, partial)),
+                        None => {
+                            for root in self.joined(index, &partial) {
+                                longer.extend(self.clause(index, root, partial.clone()));
+                            }
+                        }
                     }
                 }
                 matches = longer;
@@ -103,10 +107,22 @@ impl<'a, 'r> Matcher<'a, 'r> {
         sites
     }
 
+    /// Classes in which a clause may match that is bound to earlier ones by its operands alone. Of two nodes of one op
+    /// the first found is the older one, so that no pair is found twice.
+    fn joined(&self, index: usize, partial: &Match<'r>) -> Vec<Id> {
+        let op = self.rule.matches[index].term.op;
+        let earlier = self.rule.matches[..index].iter().filter(|clause| clause.term.op == op);
+        let roots = earlier.filter_map(|clause| partial.values.get(clause.bind.as_str()));
+        let youngest = roots.map(|root| self.classes[root[0]].data.born).max();
+        let mut anchors = self.anchors(index);
+        anchors.retain(|id| youngest.is_none_or(|youngest| self.classes[*id].data.born > youngest));
+        anchors
+    }
+
     /// One match for each group of siblings, with a value for each of them.
     fn siblings(&mut self, shared: &'r str) -> Vec<Match<'r>> {
         let mut groups: BTreeMap<Agreed, Vec<Match<'r>>> = BTreeMap::new();
-        for anchor in self.anchors() {
+        for anchor in self.anchors(0) {
             if self.classes[anchor].data.born >= self.num_original {
                 continue; // made by a rule: merging what was merged would never end
             }
@@ -151,9 +167,9 @@ impl<'a, 'r> Matcher<'a, 'r> {
         joined
     }
 
-    /// Classes in which the first clause may match, oldest first.
-    fn anchors(&self) -> Vec<Id> {
-        let Some(clause) = self.rule.matches.first() else { return Vec::new() };
+    /// Classes in which a clause may match, oldest first.
+    fn anchors(&self, index: usize) -> Vec<Id> {
+        let Some(clause) = self.rule.matches.get(index) else { return Vec::new() };
         let mut anchors: Vec<Id> = match self.classes.classes_for_op(&Discriminant::Op(clause.term.op)) {
             Some(ids) => ids.collect(),
             None => Vec::new(),
@@ -266,7 +282,7 @@ fn bind_attrs<'r>(partial: &mut Match<'r>, terms: &'r [(String, AttrTerm)], op: 
                 }
                 Some(_) | None => false,
             },
-            AttrTerm::Sizes(..) | AttrTerm::DType(_) => false,
+            AttrTerm::Sizes(..) | AttrTerm::DType(_) | AttrTerm::Reciprocal(_) => false,
         };
         if !fits {
             return Err(name);

@@ -28,6 +28,9 @@ pub struct Price {
     pub num_original: u64,
 }
 
+/// An op that the target cannot run: dearer than any graph that runs, so that it is chosen only where there is none.
+const NO_KERNEL: OpCost = OpCost { ps: 1 << 60, launches: 1, bytes: 0 };
+
 /// Which form of each class is chosen.
 pub(super) type Selection = Vec<u32>;
 
@@ -58,6 +61,7 @@ impl<'a> Pricer<'a> {
         let mut resident_bytes = Vec::with_capacity(space.classes.len());
         for class in &space.classes {
             let mut cost = |node: &Node| match &node.head {
+                Head::Op(_) if !class.weight_only && !node.runs => NO_KERNEL,
                 Head::Op(op) if !class.weight_only => {
                     let types = |class: &usize| space.classes[*class].types.first().cloned();
                     let operands: Vec<TensorType> = node.args.iter().filter_map(types).collect();

@@ -13,7 +13,7 @@ use super::language::{ENode, Head};
 use super::matcher::{Match, Matcher, Site};
 use super::provenance::Provenance;
 use super::report::{Diagnostic, Event, Growth, Outcome, Refusal, RuleReport};
-use super::space::{Application, Space};
+use super::space::{Application, Space, runs};
 use crate::cost::Target;
 
 /// Rounds of matching and applying in a phase.
@@ -59,6 +59,7 @@ pub fn saturate(graph: &Graph, symbols: &SymbolTable, rules: &[Rule], target: &d
             &stage.values,
             stage.root,
             &stage.applications,
+            target,
         )),
         Some(unsound) => {
             diagnostics.push(Diagnostic::Unsound { rule: unsound.rule, reason: unsound.reason });
@@ -230,6 +231,9 @@ impl<'a> Stage<'a> {
 
     /// Applies a rule at a site by the first operand order for which it holds; gives whether anything is new.
     fn apply(&mut self, rule: &Rule, site: &Site<'_>, origins: &BTreeSet<u32>) -> bool {
+        if rule.phase == Phase::Expand && site.iter().any(|found| self.runs(found)) {
+            return false;
+        }
         let mut refusal = None;
         for found in site {
             let found = self.current(found);
@@ -242,6 +246,10 @@ impl<'a> Stage<'a> {
                     let changed = !rewritten.is_empty();
                     if changed {
                         let rule = rule.name.clone();
+                        // What stood against it in an earlier round no longer does.
+                        if let Some(events) = self.refused.get_mut(&rule) {
+                            events.retain(|event| (&event.at, &event.replaced) != (&at, &replaced));
+                        }
                         self.applications.push(Application { rule, at, replaced, rewritten });
                     }
                     return changed;
@@ -255,6 +263,13 @@ impl<'a> Stage<'a> {
             self.refuse(rule, &found, refusal);
         }
         false
+    }
+
+    /// Whether what the first clause matched needs no other form to run.
+    fn runs(&self, found: &Match<'_>) -> bool {
+        found.nodes.first().is_none_or(|(class, node)| {
+            self.classes[*class].data.weight_only || runs(&self.classes, node, self.target)
+        })
     }
 
     /// The match with the names that its classes have by now.

@@ -10,6 +10,7 @@ use super::analysis::Classes;
 use super::apply::Rewritten;
 use super::language::{ENode, Head};
 use super::provenance::{Form, Provenance, canonical};
+use crate::cost::Target;
 
 /// All forms of all values that the function's results may be computed with.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(super) struct Node {
     pub head: Head,
     pub args: SmallVec<[usize; 4]>,
     pub from: Form,
+    /// Whether the target can run it.
+    pub runs: bool,
 }
 
 /// What a rule did at one site.
@@ -76,6 +79,7 @@ impl Space {
         values: &BTreeMap<Value, Id>,
         root: Id,
         applications: &[Application],
+        target: &dyn Target,
     ) -> Self {
         let num_given = values.values().chain([&root]).max().map_or(0, |id| usize::from(*id));
         let order = reachable(classes, classes.find(root));
@@ -88,6 +92,7 @@ impl Space {
             head: node.head.clone(),
             args: node.args.iter().map(|id| dense[&classes.find(*id)]).collect(),
             from: provenance.form(node).cloned().unwrap_or_default(),
+            runs: runs(classes, node, target),
         };
         let mut all: Vec<Class> = Vec::with_capacity(order.len());
         for id in &order {
@@ -137,6 +142,13 @@ impl Space {
             leaves: leaves.zip(leaf_names).map(|((leaf, ty), name)| (leaf, ty, name)).collect(),
         }
     }
+}
+
+/// Whether the target has a kernel for a node, if it needs one.
+pub(super) fn runs(classes: &Classes, node: &ENode, target: &dyn Target) -> bool {
+    let Head::Op(op) = &node.head else { return true };
+    let types = node.args.iter().filter_map(|arg| classes[*arg].data.types.first().cloned());
+    op.kind().is_view() || target.supports(op, &types.collect::<Vec<TensorType>>())
 }
 
 /// The classes that any form reachable from `root` needs, oldest first.

@@ -12,7 +12,7 @@ use crate::{DType, Dim, TensorType};
 /// |---------------|------------------------------------|-----------|--------------------------------|
 /// | `x`           | [M, K]                             | any float | rows in order of group         |
 /// | `weight`      | [E, K, N], [E, N, K] if `trans_b`  | any float |                                |
-/// | `group_sizes` | \[E\]                                | i32       | rows of each group; M together |
+/// | `group_sizes` | \[E\]                                | i32, i64  | rows of each group; M together |
 /// | -> `y`        | [M, N]                             | `dtype`   | by default as `x`              |
 ///
 /// Errors: K or E differ.
@@ -48,7 +48,7 @@ impl OpDef for GroupedMatmul {
         operands.rank(1, 3)?;
         let (k_axis, n_axis) = if self.trans_b { (2, 1) } else { (1, 2) };
         operands.dim(1, k_axis, &x.shape[1])?;
-        operands.of_dtype(2, DType::I32)?;
+        operands.index(2)?;
         operands.shape(2, &weight.shape[..1])?;
         let dtype = self.dtype.unwrap_or(x.dtype);
         operands.float_attribute(dtype)?;
@@ -98,7 +98,7 @@ impl OpDef for GroupedMatmul {
         let operands = vec![
             TensorType::new(draw.float(), [m, k]),
             TensorType::new(draw.float(), weight),
-            TensorType::new(DType::I32, [groups]),
+            TensorType::new(if draw.below(4) == 0 { DType::I64 } else { DType::I32 }, [groups]),
         ];
         (GroupedMatmul { trans_b, dtype: draw.flip().then(|| draw.float()) }, operands)
     }
@@ -120,7 +120,7 @@ mod tests {
             ),
             (&["f32[T, 4]", "f32[2, 4, 3]", "i32[3]"], "", "`group_sizes` has size 3 along axis 0, expected 2"),
             (&["f32[T, 4]", "f32[4, 3]", "i32[3]"], "", "`weight` has 2 axes, expected 3"),
-            (&["f32[T, 4]", "f32[2, 4, 3]", "f32[2]"], "", "`group_sizes` is f32, expected i32"),
+            (&["f32[T, 4]", "f32[2, 4, 3]", "f32[2]"], "", "`group_sizes` is f32, expected i32 or i64"),
         ]);
     }
 }

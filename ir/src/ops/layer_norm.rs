@@ -3,7 +3,7 @@
 use super::matmul::{dtype_attr, read_dtype};
 use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
-use crate::reference::Tensor;
+use crate::reference::{self, Tensor};
 use crate::{DType, Dim, TensorType};
 
 /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` over the innermost axis.
@@ -56,20 +56,13 @@ impl OpDef for LayerNorm {
     }
 
     fn eval(&self, operands: &[Tensor], _: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
-        let x = &operands[0];
-        let width = x.last().max(1);
-        let mut data = Vec::with_capacity(x.numel());
-        for row in x.floats().chunks(width) {
-            let mean = row.iter().sum::<f64>() / width as f64;
-            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
-            let scale = 1.0 / (variance + self.eps.0).sqrt();
-            data.extend(row.iter().enumerate().map(|(at, x)| {
-                let weight = operands.get(1).map_or(1.0, |weight| weight.floats()[at]);
-                let bias = operands.get(2).map_or(0.0, |bias| bias.floats()[at]);
-                (x - mean) * scale * weight + bias
-            }));
-        }
-        Ok(vec![Tensor::float(self.dtype.unwrap_or(x.dtype), &x.shape, data)])
+        Ok(vec![reference::layer_norm(
+            &operands[0],
+            operands.get(1),
+            operands.get(2),
+            self.eps.0,
+            self.dtype,
+        )])
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
@@ -89,10 +82,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        refuses(OpKind::LayerNorm, &[
-            (&["f32[T, 4]", "f32[T]"], "eps=1.0", "`weight` has size T along axis 0, expected 4"),
-            (&["f32[T, 4]", "f32[4]", "f32[3]"], "eps=1.0", "`bias` has size 3 along axis 0, expected 4"),
-            (&["f32[T, 4]"], "eps=-1.0", "`eps`: is negative"),
-        ]);
+        refuses(
+            OpKind::LayerNorm,
+            &[
+                (&["f32[T, 4]", "f32[T]"], "eps=1.0", "`weight` has size T along axis 0, expected 4"),
+                (&["f32[T, 4]", "f32[4]", "f32[3]"], "eps=1.0", "`bias` has size 3 along axis 0, expected 4"),
+                (&["f32[T, 4]"], "eps=-1.0", "`eps`: is negative"),
+            ],
+        );
     }
 }

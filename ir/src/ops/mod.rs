@@ -46,6 +46,8 @@ pub enum Domain {
     },
     /// Rows of the first result: `0 <= v < size of its axis 0`.
     ResultRows,
+    /// Rows of another result: `0 <= v < size of its axis 0`.
+    RowsOfResult(usize),
     /// Sizes of consecutive groups of another operand's rows: not negative, together all of them.
     SizesOf {
         /// The operand whose axis 0 is divided.
@@ -106,7 +108,7 @@ impl Operand {
 pub enum Effect {
     /// Nothing.
     Pure,
-    /// Result 0 is operand 0 with some elements written: memory planning makes it in place.
+    /// Each result is the operand of its number with some elements written: memory planning makes it in place.
     Writes,
 }
 
@@ -285,25 +287,37 @@ macro_rules! define_ops {
 
 define_ops! {
     add::Add,
+    add_layer_norm::AddLayerNorm,
     add_rms_norm::AddRmsNorm,
+    apply_rotary::ApplyRotary,
     argsort::Argsort,
     attention::Attention,
     bincount::Bincount,
     cache_read::CacheRead,
     cache_write::CacheWrite,
+    cache_write_pair::CacheWritePair,
     cast::Cast,
+    causal_mask::CausalMask,
     clamp::Clamp,
     concat::Concat,
+    div_rows::DivRows,
     floor_div::FloorDiv,
     gather::Gather,
+    geglu_packed::GegluPacked,
     gelu::Gelu,
     grouped_matmul::GroupedMatmul,
     index_add::IndexAdd,
+    interleave_rope::InterleaveRope,
+    iota::Iota,
     keep_groups::KeepGroups,
+    kv_rms_norm_rope_cache::KvRmsNormRopeCache,
     latent_attention::LatentAttention,
     layer_norm::LayerNorm,
     linear::Linear,
     matmul::Matmul,
+    moe_finalize_routing::MoeFinalizeRouting,
+    moe_gating::MoeGating,
+    moe_init_routing::MoeInitRouting,
     mul::Mul,
     ragged_attention::RaggedAttention,
     relu::Relu,
@@ -312,6 +326,7 @@ define_ops! {
     rms_norm::RmsNorm,
     rope::Rope,
     rope_freqs::RopeFreqs,
+    rope_pair::RopePair,
     rope_table::RopeTable,
     scale::Scale,
     scale_rows::ScaleRows,
@@ -323,11 +338,16 @@ define_ops! {
     split::Split,
     sum::Sum,
     swiglu::Swiglu,
+    swiglu_packed::SwigluPacked,
     take_along::TakeAlong,
+    tanh::Tanh,
+    token_attention::TokenAttention,
     topk::Topk,
     transpose::Transpose,
+    transpose_batch_matmul::TransposeBatchMatmul,
 }
 
+pub use moe_gating::Scoring;
 pub use rope_freqs::RopeScaling;
 
 /// Ops are written by name, so that adding one does not change what plans on disk mean.

@@ -2,7 +2,7 @@
 
 use super::{Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{AttrError, AttrReader};
-use crate::reference::Tensor;
+use crate::reference::{self, Tensor};
 use crate::{Dim, TensorType};
 
 /// `e^x / Σ e^x` over the innermost axis, the greatest subtracted first.
@@ -37,9 +37,7 @@ impl OpDef for Softmax {
         let x = &operands[0];
         let mut data = Vec::with_capacity(x.numel());
         for row in x.floats().chunks(x.last().max(1)) {
-            let greatest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = row.iter().map(|x| (x - greatest).exp()).sum();
-            data.extend(row.iter().map(|x| (x - greatest).exp() / sum));
+            data.extend(reference::softmax(row));
         }
         Ok(vec![Tensor::float(x.dtype, &x.shape, data)])
     }
@@ -56,9 +54,12 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        refuses(OpKind::Softmax, &[
-            (&["i32[T]"], "", "`x` is i32, expected a float type"),
-            (&["f32[]"], "", "`x` has 0 axes, expected at least 1"),
-        ]);
+        refuses(
+            OpKind::Softmax,
+            &[
+                (&["i32[T]"], "", "`x` is i32, expected a float type"),
+                (&["f32[]"], "", "`x` has 0 axes, expected at least 1"),
+            ],
+        );
     }
 }

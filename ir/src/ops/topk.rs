@@ -56,17 +56,12 @@ impl OpDef for Topk {
         let (x, k) = (&operands[0], self.k as usize);
         let (mut values, mut indices) = (Vec::new(), Vec::new());
         for row in x.floats().chunks(x.last().max(1)) {
-            let mut places: Vec<usize> = (0..row.len()).collect();
-            places.sort_by(|a, b| order(row[*b], row[*a]));
-            for at in &places[..k] {
-                values.push(row[*at]);
-                indices.push(*at as i64);
+            for at in greatest(row, k) {
+                values.push(row[at]);
+                indices.push(at as i64);
             }
         }
-        Ok(vec![
-            Tensor::float(x.dtype, &shapes[0], values),
-            Tensor::int(DType::I32, &shapes[1], indices),
-        ])
+        Ok(vec![Tensor::float(x.dtype, &shapes[0], values), Tensor::int(DType::I32, &shapes[1], indices)])
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
@@ -75,6 +70,14 @@ impl OpDef for Topk {
         shape.push(Dim::from(k + draw.below(7)));
         (Topk { k: k as u32 }, vec![TensorType::new(draw.float(), shape)])
     }
+}
+
+/// Where the `k` greatest stand, greatest first, equals by their place; NaN is greatest.
+pub(super) fn greatest(row: &[f64], k: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..row.len()).collect();
+    places.sort_by(|a, b| order(row[*b], row[*a]));
+    places.truncate(k);
+    places
 }
 
 /// Numbers by size, zeros of either sign equal and NaN above all.
@@ -89,11 +92,14 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        refuses(OpKind::Topk, &[
-            (&["f32[T, 4]"], "k=5", "`k`: is 5, `x` is 4 wide"),
-            (&["f32[4, T]"], "k=1", "`k`: is 1, `x` is T wide"),
-            (&["f32[4]"], "k=0", "attribute `k`: expected an integer from 1"),
-            (&["i32[4]"], "k=1", "`x` is i32, expected a float type"),
-        ]);
+        refuses(
+            OpKind::Topk,
+            &[
+                (&["f32[T, 4]"], "k=5", "`k`: is 5, `x` is 4 wide"),
+                (&["f32[4, T]"], "k=1", "`k`: is 1, `x` is T wide"),
+                (&["f32[4]"], "k=0", "attribute `k`: expected an integer from 1"),
+                (&["i32[4]"], "k=1", "`x` is i32, expected a float type"),
+            ],
+        );
     }
 }

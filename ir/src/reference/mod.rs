@@ -33,6 +33,13 @@ pub fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
+/// `e^x / Σ e^x`, the greatest subtracted first.
+pub fn softmax(row: &[f64]) -> Vec<f64> {
+    let greatest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = row.iter().map(|x| (x - greatest).exp()).sum();
+    row.iter().map(|x| (x - greatest).exp() / sum).collect()
+}
+
 /// `x * Φ(x)`
 pub fn gelu(x: f64) -> f64 {
     0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
@@ -42,6 +49,29 @@ pub fn gelu(x: f64) -> f64 {
 pub fn gelu_tanh(x: f64) -> f64 {
     let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
     0.5 * x * (1.0 + inner.tanh())
+}
+
+/// Normalisation by mean and variance over the innermost axis; of type `dtype` if it is given.
+pub fn layer_norm(
+    x: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+    dtype: Option<crate::DType>,
+) -> Tensor {
+    let width = x.last().max(1);
+    let mut data = Vec::with_capacity(x.numel());
+    for row in x.floats().chunks(width) {
+        let mean = row.iter().sum::<f64>() / width as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+        let scale = 1.0 / (variance + eps).sqrt();
+        data.extend(row.iter().enumerate().map(|(at, x)| {
+            let weight = weight.map_or(1.0, |weight| weight.floats()[at]);
+            let bias = bias.map_or(0.0, |bias| bias.floats()[at]);
+            (x - mean) * scale * weight + bias
+        }));
+    }
+    Tensor::float(dtype.unwrap_or(x.dtype), &x.shape, data)
 }
 
 /// Normalisation by root mean square over the innermost axis; of type `dtype` if it is given.

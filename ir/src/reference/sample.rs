@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::tensor::round_to;
 use super::{MAX_ELEMENTS, Tensor, check_size};
 use crate::graph::{Graph, Node, NodeId, NodeKind, Value};
-use crate::ops::{Domain, EvalError};
+use crate::ops::{Domain, EvalError, Op};
 use crate::{DType, Symbol};
 
 /// A seeded source of random sizes and tensors; the same seed gives the same everywhere.
@@ -120,8 +120,9 @@ impl Sampler {
                 let bound = shape.len().checked_sub(axis_from_end).map_or(0, |axis| shape[axis] as u64);
                 (0..count).map(|_| self.below(bound) as i64).collect()
             }
-            Some((id, _, Domain::ResultRows)) => {
-                let rows = shape_of(graph, Value { node: id, index: 0 }, sizes)?[0] as u64;
+            Some((id, _, domain @ (Domain::ResultRows | Domain::RowsOfResult(_)))) => {
+                let index = if let Domain::RowsOfResult(index) = domain { index as u32 } else { 0 };
+                let rows = shape_of(graph, Value { node: id, index }, sizes)?[0] as u64;
                 (0..count).map(|_| self.below(rows) as i64).collect()
             }
             Some((id, node, domain @ (Domain::SizesOf { .. } | Domain::SizesOfResult))) => {
@@ -208,6 +209,7 @@ fn is_context(graph: &Graph, value: Value) -> bool {
         | Domain::PagesOf(_)
         | Domain::IndexOf { .. }
         | Domain::ResultRows
+        | Domain::RowsOfResult(_)
         | Domain::SlotsOf(_)
         | Domain::QueryStart { .. } => false,
     })
@@ -251,11 +253,17 @@ fn reader(graph: &Graph, value: Value) -> Option<(NodeId, &Node, Domain)> {
     readers(graph, value).next()
 }
 
-/// The users of `value` that care about its values, and how.
+/// The users of `value`, in whatever shape, that care about its values, and how.
 fn readers(graph: &Graph, value: Value) -> impl Iterator<Item = (NodeId, &Node, Domain)> {
+    let mut same = vec![value];
+    for (id, node) in graph.nodes() {
+        if matches!(node.op(), Some(Op::Reshape(_))) && same.contains(&node.operands[0]) {
+            same.push(Value { node: id, index: 0 });
+        }
+    }
     graph.nodes().filter_map(move |(id, node)| {
         let kind = node.op()?.kind();
-        let uses = node.operands.iter().enumerate().filter(|(_, operand)| **operand == value);
+        let uses = node.operands.iter().enumerate().filter(|(_, operand)| same.contains(operand));
         let mut domains = uses.filter_map(|(at, _)| Some(kind.operand(at)?.domain));
         domains.find(|domain| *domain != Domain::Values).map(|domain| (id, node, domain))
     })

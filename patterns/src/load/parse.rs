@@ -61,6 +61,10 @@ pub(super) fn rule(sections: &Sections<'_>) -> Result<Rule, RuleError> {
             return Err(matched.error_at(*place, Problem::UnboundAxis(name.name().to_owned())));
         }
     }
+    if numerics == Numerics::MoreRoundings && phase != Phase::Expand {
+        let part = sections.require("numerics")?;
+        return Err(part.error_at(part.at, Problem::MoreRoundings));
+    }
     let guards = match sections.get("where") {
         Some(part) => only(part, |part| parser.guards(part))?,
         None => Vec::new(),
@@ -137,11 +141,13 @@ impl Parser {
             return Err(part.expected("`*`, as each sibling has its own result"));
         }
         part.expect("=")?;
+        let known: BTreeSet<String> = self.scope.iter().map(|(name, _)| name.clone()).collect();
         let term = self.term(part, Side::Left, 0)?;
         if reads(&term, name) {
             return Err(part.error_at(place, Problem::ReadsItself(name.to_owned())));
         }
-        self.scope.bind_matched(part, (name, place), term.op, self.siblings, first)?;
+        let starts = first || known.iter().any(|known| reads(&term, known));
+        self.scope.bind_matched(part, (name, place), term.op, self.siblings, starts)?;
         if self.siblings && term.op.results().len() != 1 {
             let problem = Problem::SeveralResults { name: name.to_owned(), op: term.op.name() };
             return Err(part.error_at(place, problem));
@@ -307,6 +313,13 @@ impl Parser {
                     part.expect(")")?;
                     Ok(AttrTerm::DType(name.to_owned()))
                 }
+                "reciprocal" if side == Side::Right && part.peek() == Some(b'(') => {
+                    part.expect("(")?;
+                    let (name, place) = part.variable()?;
+                    self.scope.attribute(part, name, place)?;
+                    part.expect(")")?;
+                    Ok(AttrTerm::Reciprocal(name.to_owned()))
+                }
                 "sizes" => Err(part.error_at(
                     place,
                     Problem::Expected {
@@ -413,6 +426,7 @@ impl Parser {
         let role = self.scope.get(name).map(|name| name.role);
         let fits = match (side, role) {
             (_, None) | (Side::Left, Some(Role::Matched(_))) => true,
+            (Side::Left, Some(Role::Made(_))) => !self.siblings,
             (Side::Right, Some(Role::Made(_))) => true,
             (Side::Right, Some(Role::Operand)) => !self.siblings,
             (_, Some(_)) => false,

@@ -90,26 +90,26 @@ impl Scope {
         entry.check_results(at, name)
     }
 
-    /// Binds the node of a clause of the left side.
+    /// Binds the node of a clause of the left side; one that `starts` need not be an operand of another.
     pub fn bind_matched(
         &mut self,
         at: &Cursor<'_>,
         (name, place): (&str, usize),
         op: OpKind,
         star: bool,
-        first: bool,
+        starts: bool,
     ) -> Result<(), RuleError> {
         match self.names.get_mut(name) {
-            None if first => {
+            None if starts => {
                 let role = Role::Matched(op);
                 self.names.insert(name.to_owned(), Name { role, star, place, output: None, plain: None });
                 Ok(())
             }
-            Some(entry) if !first && entry.role == Role::Operand && entry.star == star => {
+            Some(entry) if entry.role == Role::Operand && entry.star == star => {
                 entry.role = Role::Matched(op);
                 entry.check_results(at, name)
             }
-            Some(entry) if matches!(entry.role, Role::Operand | Role::Attribute) && !first => {
+            Some(entry) if matches!(entry.role, Role::Operand | Role::Attribute) => {
                 Err(at.error_at(place, entry.misused(name, "a node")))
             }
             Some(_) => Err(at.error_at(place, Problem::Twice(format!("?{name}")))),

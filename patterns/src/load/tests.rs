@@ -67,7 +67,7 @@ fn errors_tell_place_and_remedy() {
             RULE,
             "phase fuse",
             "phase fusion",
-            "f:3:7: unknown phase `fusion`: expected one of choose, algebra, merge, fuse",
+            "f:3:7: unknown phase `fusion`: expected one of choose, expand, algebra, merge, fuse",
         ),
         (RULE, "where", "wehre", "f:9:1: unknown part of a rule `wehre`: did you mean `where`?"),
         (RULE, "swiglu ?gate ?up", "swiglu ?gate ?upp", "f:7:26: `?upp` is not bound on the left side"),
@@ -82,7 +82,7 @@ fn errors_tell_place_and_remedy() {
             RULE,
             "?a = (silu",
             "?b = (silu",
-            "f:6:7: `?b` is not an operand of a clause before this one, so there is no way to find it from the first",
+            "f:6:7: `?b` is not an operand of a clause before this one and reads none, so there is no way to find it from the first",
         ),
         (
             RULE,
@@ -119,7 +119,7 @@ fn errors_tell_place_and_remedy() {
             RULE,
             "(silu ?gate)",
             "(cast ?gate {dtype=int})",
-            "f:6:13: `cast`: attribute `dtype`: expected a float dtype, found `int`",
+            "f:6:13: `cast`: attribute `dtype`: expected a float dtype, i32 or i64, found `int`",
         ),
         (RULE, "same_type(?gate, ?up)", "lossless(?gate)", "f:9:7: `lossless` takes ?x, ?x, given 1"),
         (

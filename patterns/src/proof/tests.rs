@@ -14,14 +14,22 @@ fn changed(name: &str, from: &str, to: &str) -> Rule {
 
 #[test]
 fn every_builtin_rule_is_proved() {
+    let mut failures = Vec::new();
     for rule in builtin().unwrap() {
-        let proof = prove(&rule, 7, ROUNDS).unwrap_or_else(|failure| panic!("{}: {failure}", rule.name));
+        let proof = match prove(&rule, 7, ROUNDS) {
+            Ok(proof) => proof,
+            Err(failure) => {
+                failures.push(format!("{}: {failure}", rule.name));
+                continue;
+            }
+        };
         assert!(proof.instances >= ROUNDS);
         if rule.numerics == Numerics::FewerRoundings {
             let (left, right) = proof.rounding.unwrap();
             assert!(right < left, "{} saves no rounding: {left} {right}", rule.name);
         }
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
@@ -104,8 +112,19 @@ fn a_condition_that_never_refuses_is_found() {
 /// Bytes read and written by what runs at each step, at the instance's sizes.
 fn bytes(side: &Side, sizes: &Sizes) -> i64 {
     let weight_only = side.graph.weight_only();
+    // What is only named, as another node gives it, is not run.
+    let mut needed: Vec<mscc_ir::NodeId> = side.results.iter().map(|value| value.node).collect();
+    let mut at = 0;
+    while let Some(id) = needed.get(at).copied() {
+        at += 1;
+        for operand in &side.graph.node(id).operands {
+            if !needed.contains(&operand.node) {
+                needed.push(operand.node);
+            }
+        }
+    }
     let mut sum = 0;
-    for (id, node) in side.graph.nodes() {
+    for (id, node) in side.graph.nodes().filter(|(id, _)| needed.contains(id)) {
         let Some(op) = node.op().filter(|op| !weight_only[id.index()] && !op.kind().is_view()) else {
             continue;
         };
@@ -121,7 +140,7 @@ fn bytes(side: &Side, sizes: &Sizes) -> i64 {
 
 #[test]
 fn no_builtin_rule_moves_more_bytes() {
-    let one_way = |rule: &Rule| rule.phase != Phase::Choose;
+    let one_way = |rule: &Rule| !matches!(rule.phase, Phase::Choose | Phase::Expand);
     for rule in builtin().unwrap().into_iter().filter(one_way) {
         let mut prover = Prover::new(&rule, 3);
         for round in 0..20 {

@@ -325,6 +325,54 @@ fn routing() {
     assert_eq!(negative[0].ints(), [-1, -1]);
 }
 
+/// Scores, bias, groups and weights of a router at once; the numbers are Python's.
+#[test]
+fn gating() {
+    let x = floats(&[1, 6], &[0.5, -1.0, 2.0, 0.25, 1.5, -0.5]);
+    let bias = floats(&[6], &[0.0, 1.5, -1.0, 0.25, 0.0, 0.5]);
+    let gating = MoeGating {
+        k: 3,
+        scoring: Scoring::Sigmoid,
+        groups: 3,
+        kept: 2,
+        best: 2,
+        renormalize: true,
+        eps: Float(0.0),
+        scale: Float(2.5),
+    };
+    let check = |gating: MoeGating, operands: &[Tensor], ids: &[i64], weights: &[f64]| {
+        let shape = vec![1, ids.len()];
+        let results = gating.eval(operands, &[shape.clone(), shape]).unwrap();
+        assert_eq!(results[1].ints(), ids);
+        super::known::check(gating, operands, &[1, ids.len()], weights, EXACT);
+    };
+    let weights = [0.45924014745946773, 0.6446825168380328, 1.3960773357024994];
+    check(gating.clone(), &[x.clone(), bias], &[1, 5, 4], &weights);
+    let plain =
+        MoeGating { k: 2, groups: 1, kept: 1, best: 1, renormalize: false, scale: Float(1.0), ..gating };
+    let softmax = MoeGating { scoring: Scoring::Softmax, ..plain.clone() };
+    check(softmax, std::slice::from_ref(&x), &[2, 4], &[0.4683167710646872, 0.28404848010835504]);
+    let of_chosen = MoeGating { scoring: Scoring::SoftmaxOfChosen, ..plain };
+    check(of_chosen, &[x], &[2, 4], &[0.6224593312018546, 0.3775406687981454]);
+}
+
+/// Two tokens choose two of three experts: their rows by expert, where each pair's row is, and back.
+#[test]
+fn routing_in_one_pass() {
+    let ids = ints(&[2, 2], &[2, 0, 0, 1]);
+    let x = floats(&[2, 1], &[5.0, 7.0]);
+    let shapes = [vec![4, 1], vec![4], vec![3]];
+    let routed = MoeInitRouting { experts: 3, dtype: DType::I64 }.eval(&[x, ids], &shapes).unwrap();
+    assert_eq!(routed[0].floats(), [5.0, 7.0, 7.0, 5.0]);
+    assert_eq!(routed[1].ints(), [3, 0, 1, 2]);
+    assert_eq!(routed[2].ints(), [2, 1, 1]);
+    let rows = floats(&[4, 1], &[1.0, 10.0, 100.0, 1000.0]);
+    let weights = floats(&[2, 2], &[0.5, 2.0, 1.0, 3.0]);
+    let operands = [rows, routed[1].clone(), weights, floats(&[2, 1], &[0.25, 0.5])];
+    check(MoeFinalizeRouting, &operands[..3], &[2, 1], &[502.0, 310.0], EXACT);
+    check(MoeFinalizeRouting, &operands, &[2, 1], &[502.25, 310.5], EXACT);
+}
+
 /// Keys and values made of latents by a matrix each: attending to them, and attending to the latents with the matrices
 /// moved to queries and results, is the same.
 #[test]
