@@ -1,7 +1,5 @@
 //! What in a model's directory is allowed, and yet probably not what its user wants.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use mscc_ir::plan::Plan;
@@ -16,7 +14,9 @@ pub const OTHER_TOKENIZERS: [&str; 4] = ["tokenizer.model", "spiece.model", "tik
 pub(crate) fn advice(dir: &ModelDir, plan: &Plan) -> Vec<String> {
     let Some(dir) = dir.dir() else { return Vec::new() };
     let mut lines = Vec::new();
-    lines.extend(of_tokenizer(dir, plan.text.tokenizer_dir.as_deref().map(Path::new)));
+    if plan.text.tokenizer_dir.is_none() {
+        lines.push(of_tokenizer(dir));
+    }
     let vocab_size = plan.meta.limits.vocab_size;
     let unknown = plan.text.eos_token_ids.iter().find(|id| **id >= vocab_size);
     lines.extend(unknown.map(|id| {
@@ -37,25 +37,14 @@ pub(crate) fn advice(dir: &ModelDir, plan: &Plan) -> Vec<String> {
     lines
 }
 
-fn of_tokenizer(model: &Path, named: Option<&Path>) -> Option<String> {
-    let Some(dir) = named else {
-        let other = OTHER_TOKENIZERS.iter().find(|name| model.join(name).is_file());
-        let problem = match other {
-            None => "only token ids can be run; --tokenizer DIR names a directory that has one".to_owned(),
-            Some(name) => format!(
-                "only {name}, of which transformers makes one: \
-                 AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
-            ),
-        };
-        return Some(format!("there is no {TOKENIZER_FILE} in {}: {problem}", model.display()));
+fn of_tokenizer(model: &Path) -> String {
+    let other = OTHER_TOKENIZERS.iter().find(|name| model.join(name).is_file());
+    let problem = match other {
+        None => "only token ids can be run; --tokenizer DIR names a directory that has one".to_owned(),
+        Some(name) => format!(
+            "only {name}, of which transformers makes one: \
+             AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+        ),
     };
-    let file = dir.join(TOKENIZER_FILE);
-    // A pipe would be waited for.
-    if !file.is_file() {
-        return None;
-    }
-    let mut start = Vec::new();
-    File::open(&file).ok()?.take(64).read_to_end(&mut start).ok()?;
-    let is_pointer = start.starts_with(b"version https://git-lfs");
-    is_pointer.then(|| format!("{} is a Git LFS pointer, not the file: run `git lfs pull`", file.display()))
+    format!("there is no {TOKENIZER_FILE} in {}: {problem}", model.display())
 }

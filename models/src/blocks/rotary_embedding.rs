@@ -11,7 +11,8 @@ use crate::trace::{Scope, TraceError};
 ///
 /// Of `dim` elements the part `partial_rotary_factor` is rotated, rounded down. `rope_type` is `default`, `linear`,
 /// `dynamic`, `llama3`, `longrope` or `yarn`; the other parameters belong to some of them. All but `dim` are by
-/// default the keys of `rope_parameters` in the config, so that a family rarely says them.
+/// default the keys of `rope_parameters` in the config, so that a family rarely says them; of a table with a name they
+/// are those of the object of that name in it, or where that has none, again its own.
 ///
 /// `longrope` takes `long_factor` where sequences may be longer than `original_max_position_embeddings`, else
 /// `short_factor`: one choice for a plan, since what is in the cache cannot be rotated anew. `dynamic` changes nothing up to
@@ -40,7 +41,8 @@ pub static BLOCK: Block = Block {
         Param::optional(
             "original_max_position_embeddings",
             ParamKind::Size,
-            "rope_parameters.original_max_position_embeddings ?? max_position_embeddings",
+            "original_max_position_embeddings ?? rope_parameters.original_max_position_embeddings \
+             ?? max_position_embeddings",
         ),
         Param::with_default("beta_fast", ParamKind::Number, "rope_parameters.beta_fast ?? 32"),
         Param::with_default("beta_slow", ParamKind::Number, "rope_parameters.beta_slow ?? 1"),

@@ -14,7 +14,7 @@ use super::nearest::nearest;
 /// What a size of a model may be: dims, vocabulary, positions.
 pub const SIZES: RangeInclusive<u64> = 1..=1 << 31;
 /// How many layers a model may have.
-pub const LAYERS: RangeInclusive<u64> = 1..=100_000;
+pub const LAYERS: RangeInclusive<u64> = 1..=4096;
 /// What the id of a token may be.
 pub const TOKEN_IDS: RangeInclusive<u64> = 0..=i32::MAX as u64;
 

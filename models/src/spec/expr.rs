@@ -1,5 +1,6 @@
 //! Expressions over config keys.
 
+use std::cell::Cell;
 use std::fmt;
 
 use super::expr_parse::parse;
@@ -97,6 +98,9 @@ pub enum ExprProblem {
         /// Which was asked for.
         index: i64,
     },
+    /// More to compute than any family has: with every expression of a family and all layers counted.
+    #[error("too much to compute, with all expressions of all layers counted")]
+    TooMuchWork,
 }
 
 /// A part of an expression and where it starts, in characters from 1.
@@ -202,6 +206,12 @@ impl Expr {
         Expr { text: value.to_string(), root: Term { at: 1, kind: TermKind::Const(value) } }
     }
 
+    /// The same, where keys of `object` are those of its part `part`, or where that has none, its own.
+    pub(super) fn of_part(mut self, object: &str, part: &str) -> Expr {
+        self.root.of_part(object, part);
+        self
+    }
+
     /// The text it was read from.
     pub fn text(&self) -> &str {
         &self.text
@@ -218,7 +228,7 @@ impl Expr {
     /// The keys that its value comes from, each once: of `a ?? b` and `if` only those of the branch taken.
     pub fn sources(&self, lookup: &dyn Fn(&str) -> Setting) -> Vec<&str> {
         let mut keys = Vec::new();
-        sources(&self.root, lookup, &mut keys);
+        sources(&self.root, &Work { lookup, left: &Cell::new(MAX_WORK) }, &mut keys);
         keys
     }
 
@@ -231,11 +241,12 @@ impl Expr {
         });
     }
 
-    /// Its value, with the values of the keys from `lookup`.
+    /// Its value, with the values of the keys from `lookup`. Takes what it costs, in terms and items of lists, from
+    /// `left`, which begins as [`MAX_WORK`] for all that is computed of a config.
     ///
-    /// Errors: values that an operator does not take; numbers that are none or too large.
-    pub fn eval(&self, lookup: &dyn Fn(&str) -> Setting) -> Result<Setting, ExprError> {
-        eval(&self.root, lookup).map_err(|(at, problem)| self.error(at, problem))
+    /// Errors: values that an operator does not take; numbers that are none or too large; more work than is left.
+    pub fn eval(&self, lookup: &dyn Fn(&str) -> Setting, left: &Cell<u64>) -> Result<Setting, ExprError> {
+        eval(&self.root, &Work { lookup, left }).map_err(|(at, problem)| self.error(at, problem))
     }
 
     fn error(&self, at: usize, problem: ExprProblem) -> ExprError {
@@ -250,6 +261,25 @@ impl fmt::Display for Expr {
 }
 
 impl Term {
+    fn of_part(&mut self, object: &str, part: &str) {
+        let all = |terms: &mut [Term]| terms.iter_mut().for_each(|term| term.of_part(object, part));
+        match &mut self.kind {
+            TermKind::Const(_) => {}
+            TermKind::Key(key) => {
+                let inner = key.strip_prefix(object).and_then(|rest| rest.strip_prefix('.'));
+                if let Some(inner) = inner {
+                    let own = TermKind::Key(format!("{object}.{part}.{inner}"));
+                    let both = [own, self.kind.clone()].map(|kind| Term { at: self.at, kind });
+                    self.kind = TermKind::Binary(Binary::Else, Box::new(both));
+                }
+            }
+            TermKind::Not(term) | TermKind::Negative(term) => term.of_part(object, part),
+            TermKind::Binary(_, terms) | TermKind::Item(terms) => all(&mut **terms),
+            TermKind::If(terms) => all(&mut **terms),
+            TermKind::Call(_, terms) | TermKind::List(terms) => all(terms),
+        }
+    }
+
     /// Calls `visit` with this term and all inside it.
     pub(super) fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Term)) {
         visit(self);
@@ -267,18 +297,35 @@ impl Term {
     }
 }
 
-fn sources<'a>(term: &'a Term, lookup: &dyn Fn(&str) -> Setting, keys: &mut Vec<&'a str>) {
+/// What all expressions of a family may cost together, in terms and items of lists: a hundred times what they do.
+pub const MAX_WORK: u64 = 1 << 24;
+
+/// Values of keys, and how much may still be computed.
+struct Work<'w> {
+    lookup: &'w dyn Fn(&str) -> Setting,
+    left: &'w Cell<u64>,
+}
+
+impl Work<'_> {
+    fn spend(&self, cost: u64) -> Result<(), ExprProblem> {
+        let left = self.left.get().checked_sub(cost);
+        self.left.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or(ExprProblem::TooMuchWork)
+    }
+}
+
+fn sources<'a>(term: &'a Term, work: &Work<'_>, keys: &mut Vec<&'a str>) {
     if let TermKind::Key(key) = &term.kind
         && !keys.contains(&key.as_str())
     {
         keys.push(key);
     }
-    let mut all = |terms: &[&'a Term]| terms.iter().for_each(|term| sources(term, lookup, keys));
+    let mut all = |terms: &[&'a Term]| terms.iter().for_each(|term| sources(term, work, keys));
     match &term.kind {
         TermKind::Const(_) | TermKind::Key(_) => {}
         TermKind::Binary(Binary::Else, terms) => {
             let [left, right] = &**terms;
-            let taken = match eval(left, lookup) {
+            let taken = match eval(left, work) {
                 Ok(Setting::Null) if matches!(right.kind, TermKind::Const(_)) => left,
                 Ok(Setting::Null) => right,
                 Ok(_) | Err(_) => left,
@@ -287,7 +334,7 @@ fn sources<'a>(term: &'a Term, lookup: &dyn Fn(&str) -> Setting, keys: &mut Vec<
         }
         TermKind::If(terms) => {
             let [condition, then, otherwise] = &**terms;
-            match eval(condition, lookup) {
+            match eval(condition, work) {
                 Ok(Setting::Bool(true)) => all(&[then]),
                 Ok(Setting::Bool(false) | Setting::Null) => all(&[otherwise]),
                 Ok(_) | Err(_) => all(&[condition]),
@@ -301,17 +348,23 @@ fn sources<'a>(term: &'a Term, lookup: &dyn Fn(&str) -> Setting, keys: &mut Vec<
 
 type Evaluated<T> = Result<T, (usize, ExprProblem)>;
 
-fn eval(term: &Term, lookup: &dyn Fn(&str) -> Setting) -> Evaluated<Setting> {
-    let value = |term: &Term| eval(term, lookup);
-    let truth = |operator: &'static str, term: &Term| match eval(term, lookup)? {
+fn eval(term: &Term, work: &Work<'_>) -> Evaluated<Setting> {
+    let value = |term: &Term| eval(term, work);
+    let truth = |operator: &'static str, term: &Term| match eval(term, work)? {
         Setting::Bool(value) => Ok(value),
         Setting::Null => Ok(false),
         found => Err((term.at, ExprProblem::Operand { operator, expected: "true, false or null", found })),
     };
     let at = |problem: ExprProblem| (term.at, problem);
+    let equal = |left: &Term, right: &Term| {
+        let (left, right) = (value(left)?, value(right)?);
+        work.spend(left.items().min(right.items())).map_err(at)?;
+        Ok(left.equals(&right))
+    };
+    work.spend(1).map_err(at)?;
     Ok(match &term.kind {
         TermKind::Const(value) => value.clone(),
-        TermKind::Key(key) => lookup(key),
+        TermKind::Key(key) => (work.lookup)(key),
         TermKind::Not(term) => Setting::Bool(!truth("not", term)?),
         TermKind::Negative(inner) => {
             arithmetic(Binary::Subtract, Setting::Int(0), value(inner)?).map_err(at)?
@@ -324,7 +377,7 @@ fn eval(term: &Term, lookup: &dyn Fn(&str) -> Setting) -> Evaluated<Setting> {
         TermKind::Item(terms) => item(value(&terms[0])?, value(&terms[1])?).map_err(at)?,
         TermKind::Call(name, arguments) => {
             let arguments: Vec<Setting> = arguments.iter().map(value).collect::<Evaluated<_>>()?;
-            call(name, &arguments).map_err(at)?
+            call(name, &arguments, work).map_err(at)?
         }
         TermKind::Binary(binary, terms) => {
             let [left, right] = &**terms;
@@ -335,9 +388,9 @@ fn eval(term: &Term, lookup: &dyn Fn(&str) -> Setting) -> Evaluated<Setting> {
                     Setting::Null => value(right)?,
                     value => value,
                 },
-                Binary::Equal => Setting::Bool(value(left)?.equals(&value(right)?)),
-                Binary::Unequal => Setting::Bool(!value(left)?.equals(&value(right)?)),
-                Binary::In => is_in(value(left)?, value(right)?).map_err(at)?,
+                Binary::Equal => Setting::Bool(equal(left, right)?),
+                Binary::Unequal => Setting::Bool(!equal(left, right)?),
+                Binary::In => is_in(value(left)?, value(right)?, work).map_err(at)?,
                 Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
                     compare(*binary, value(left)?, value(right)?).map_err(at)?
                 }
@@ -361,7 +414,8 @@ fn list(operator: &'static str, found: Setting) -> Result<std::sync::Arc<[Settin
     }
 }
 
-fn is_in(item: Setting, items: Setting) -> Result<Setting, ExprProblem> {
+fn is_in(item: Setting, items: Setting, work: &Work<'_>) -> Result<Setting, ExprProblem> {
+    work.spend(items.items())?;
     Ok(Setting::Bool(list("in", items)?.iter().any(|other| other.equals(&item))))
 }
 
@@ -424,13 +478,15 @@ fn modulo(left: Setting, right: Setting) -> Result<Setting, ExprProblem> {
     result.map(Setting::Int).ok_or(ExprProblem::NoNumber { operator: "%" })
 }
 
-fn call(name: &str, arguments: &[Setting]) -> Result<Setting, ExprProblem> {
+fn call(name: &str, arguments: &[Setting], work: &Work<'_>) -> Result<Setting, ExprProblem> {
     match (name, arguments) {
         ("only", [items, value]) => {
+            work.spend(items.items())?;
             let items = list("only", items.clone())?;
             Ok(Setting::Bool(items.iter().all(|item| item.equals(value))))
         }
         ("within", [items, allowed, count]) => {
+            work.spend(items.items().saturating_mul(allowed.items()))?;
             let (items, allowed) = (list("within", items.clone())?, list("within", allowed.clone())?);
             let is_allowed = |item: &Setting| allowed.iter().any(|allowed| allowed.equals(item));
             let fits = count.equals(&Setting::Int(items.len() as i64)) && items.iter().all(is_allowed);
@@ -473,7 +529,7 @@ mod tests {
             "types": ["full", "full", "window"],
         });
         let lookup = |key: &str| config.get(key).map_or(Setting::Null, Setting::from_json);
-        match Expr::parse(text).and_then(|expr| expr.eval(&lookup)) {
+        match Expr::parse(text).and_then(|expr| expr.eval(&lookup, &Cell::new(MAX_WORK))) {
             Ok(value) => value.to_string(),
             Err(error) => format!("{}: {}", error.at, error.problem),
         }
@@ -503,6 +559,26 @@ mod tests {
             ("floor(hidden_size * 0.4)", "25"),
         ] {
             assert_eq!(check(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_of_an_object_may_be_those_of_its_part() {
+        let config = json!({"rope.full.factor": 8, "rope.factor": 2, "rope.theta": 3, "factor": 5});
+        let lookup = |key: &str| config.get(key).map_or(Setting::Null, Setting::from_json);
+        for (text, whole, part) in [
+            ("rope.factor", "2", "8"),
+            ("rope.theta ?? 7", "3", "3"),
+            ("rope.none ?? 7", "7", "7"),
+            ("factor + (if true then rope.factor else 0)", "7", "13"),
+        ] {
+            let eval = |expr: Expr| expr.eval(&lookup, &Cell::new(MAX_WORK)).unwrap().to_string();
+            let expr = Expr::parse(text).unwrap();
+            assert_eq!(
+                (eval(expr.clone()), eval(expr.of_part("rope", "full"))),
+                (whole.into(), part.into()),
+                "{text}"
+            );
         }
     }
 
@@ -553,6 +629,11 @@ mod tests {
         assert!(
             check("round(1)").starts_with("1: there is no function `round` of 1 arguments: expected only")
         );
+        let many = format!("[{}]", vec!["[types, types]"; 30].join(","));
+        let within = Expr::parse(&format!("within({many}, {many}, 1)")).unwrap();
+        let types = Setting::from_json(&json!(vec!["full"; 100]));
+        let error = within.eval(&|_| types.clone(), &Cell::new(MAX_WORK)).unwrap_err();
+        assert_eq!((error.at, error.problem), (1, ExprProblem::TooMuchWork));
         assert!(check(&"(".repeat(200)).ends_with("nested too deep"));
         assert!(check(&"-".repeat(200)).ends_with("nested too deep"));
         assert!(check(&"1+".repeat(5000)).ends_with("nested too deep"));

@@ -145,7 +145,7 @@ impl Family {
         for (key, _, default) in &map.require("config")?.map()?.entries {
             config.push((key.clone(), default.literal()?));
         }
-        let reader = Reader { config: &config, in_layer: false };
+        let reader = Reader { config: &config, in_layer: false, table: None };
         let layers = map.require("layers")?.map()?;
         Ok(Family {
             file: file.to_owned(),
@@ -221,11 +221,16 @@ pub(crate) const KEYS: [&str; 5] = ["if", "block", "at", "names", "tied_to"];
 /// The key of tables of cosines and sines, and the name of the only one.
 pub(crate) const ROTARY_EMB: &str = "rotary_emb";
 
+/// The object of configs whose keys say how to rotate: for all layers, or in an object for each table.
+const ROPE_PARAMETERS: &str = "rope_parameters";
+
 /// Reads parts of a family's file.
 pub(super) struct Reader<'a> {
     config: &'a [(String, Setting)],
     /// Whether expressions may use the index of the layer.
     in_layer: bool,
+    /// The name of the table of cosines and sines that is read, of those that have names.
+    table: Option<&'a str>,
 }
 
 impl Reader<'_> {
@@ -252,7 +257,7 @@ impl Reader<'_> {
             let found = format!("{:?}", at.str()?);
             return Err((at.place, FamilyProblem::Kind { expected: "a path with {i}", found }));
         }
-        let reader = Reader { config: self.config, in_layer: true };
+        let reader = Reader { in_layer: true, ..*self };
         let map = layers.require("slots")?.map()?;
         let mut slots = Vec::new();
         for (name, ..) in &map.entries {
@@ -274,7 +279,9 @@ impl Reader<'_> {
         match map.require(ROTARY_EMB)? {
             Yaml { content: Content::Map(tables), .. } if tables.get("block").is_none() => {
                 let names = tables.entries.iter().map(|(name, ..)| name);
-                names.map(|name| self.slot(name, tables, Interface::Positions)).collect()
+                let slot =
+                    |name| Reader { table: Some(name), ..*self }.slot(name, tables, Interface::Positions);
+                names.map(|name| slot(name)).collect()
             }
             _ => Ok(vec![self.slot(ROTARY_EMB, map, Interface::Positions)?]),
         }
@@ -342,7 +349,10 @@ impl Reader<'_> {
         match (map.get(param.name), param.default) {
             (Some(value), _) => self.argument(value),
             (None, Some(default)) => {
-                let expr = Expr::parse(default).map_err(|error| (map.place, error.into()))?;
+                let mut expr = Expr::parse(default).map_err(|error| (map.place, error.into()))?;
+                if let Some(table) = self.table {
+                    expr = expr.of_part(ROPE_PARAMETERS, table);
+                }
                 Ok(Argument { expr, place: map.place })
             }
             (None, None) => Err((map.place, FamilyProblem::Missing(param.name.to_owned()))),

@@ -40,7 +40,7 @@ mod setting;
 mod steps;
 mod yaml;
 
-pub use expr::{Expr, ExprError, ExprProblem};
+pub use expr::{Expr, ExprError, ExprProblem, MAX_WORK};
 #[cfg(test)]
 pub(crate) use family::KEYS;
 pub use family::{Argument, Family, Filling, Layers, Requirement, Slot};

@@ -49,6 +49,15 @@ impl Setting {
         }
     }
 
+    /// How much of it there is to compare: items of lists, at every depth, and pieces of long texts.
+    pub(super) fn items(&self) -> u64 {
+        match self {
+            Setting::Str(text) => 1 + text.len() as u64 / 64,
+            Setting::List(items) => 1 + items.iter().map(Setting::items).sum::<u64>(),
+            Setting::Null | Setting::Bool(_) | Setting::Int(_) | Setting::Float(_) | Setting::Object => 1,
+        }
+    }
+
     /// Whether both are the same value, 8 and 8.0 being the same number.
     pub fn equals(&self, other: &Setting) -> bool {
         match (self, other) {

@@ -1,5 +1,6 @@
 //! What all functions of a trace share: the config's values, the stored tensors, the family.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use mscc_checkpoint::Checkpoint;
@@ -7,10 +8,10 @@ use mscc_ir::{DType, Template};
 
 use super::TraceOptions;
 use super::error::TraceError;
-use super::scope::Arguments;
+use super::scope::{Arguments, UsedWeight};
 use crate::blocks::{Param, ParamKind};
 use crate::hf::{ConfigError, HfConfig, dtype_from_checkpoint};
-use crate::spec::{Argument, Family, LAYER_INDEX, Place, Setting, Slot};
+use crate::spec::{Argument, Family, LAYER_INDEX, MAX_WORK, Place, Setting, Slot};
 
 /// What all functions of a trace share.
 pub(super) struct Context<'a> {
@@ -26,6 +27,8 @@ pub(super) struct Context<'a> {
     /// Longest sequence, in tokens.
     pub max_model_len: u32,
     settings: BTreeMap<&'a str, Setting>,
+    /// What expressions may still cost.
+    work: Cell<u64>,
 }
 
 impl<'a> Context<'a> {
@@ -68,6 +71,7 @@ impl<'a> Context<'a> {
             block_size: options.block_size,
             max_model_len: 0,
             settings,
+            work: Cell::new(MAX_WORK),
         };
         context.check_keys()?;
         let trained = context.trained()?;
@@ -114,7 +118,7 @@ impl<'a> Context<'a> {
 
     /// The value of an expression.
     pub fn eval(&self, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
-        argument.expr.eval(&self.lookup(layer)).map_err(|error| {
+        argument.expr.eval(&self.lookup(layer), &self.work).map_err(|error| {
             let problem = TraceError::Expression {
                 config: self.config.path().to_owned(),
                 keys: self.keys_and_values(&argument.expr.sources(&self.lookup(layer))),
@@ -264,6 +268,34 @@ impl<'a> Context<'a> {
         let keys = keys.iter().filter(|key| all_null || self.setting(key) != Setting::Null);
         let keys = keys.map(|key| format!("`{}` = {}", self.config.spelling(key), self.setting(key)));
         Vec::from_iter(keys).join(", ")
+    }
+
+    /// The error for more layers than any model has, or more of them that differ.
+    pub fn too_large(&self, what: &'static str, limit: usize) -> TraceError {
+        let keys = self.keys_and_values(&self.family.layers.count.expr.sources(&self.lookup(None)));
+        TraceError::TooLarge { place: format!("{}: {keys}", self.config.path().display()), what, limit }
+    }
+
+    /// The error for layers that read too many tensors: names what decides how many layers there are, and how many
+    /// members the largest stack of such a layer has.
+    pub fn too_many_tensors(&self, slots: &[Arguments], weights: &[UsedWeight], limit: u64) -> TraceError {
+        let mut keys = self.family.layers.count.expr.sources(&self.lookup(None));
+        let members = weights.iter().map(|weight| weight.members().0).max().unwrap_or(1);
+        let count = Setting::Int(i64::from(members));
+        for (slot, given) in self.family.layers.slots.iter().zip(slots) {
+            for (value, argument) in given.values.iter().zip(&given.of(slot).arguments) {
+                if members > 1 && *value == count {
+                    keys.extend(argument.expr.sources(&self.lookup(None)));
+                }
+            }
+        }
+        keys.dedup();
+        TraceError::Setting {
+            config: self.config.path().to_owned(),
+            keys: self.keys_and_values(&keys),
+            expected: format!("at most {limit} tensors in all layers"),
+            found: "more".to_owned(),
+        }
     }
 
     /// The value of a config key or its default.

@@ -140,10 +140,14 @@ pub enum TraceError {
         /// One for each kind of tensor and problem.
         problems: Vec<WeightProblem>,
     },
-    /// More kinds of layers than any model has.
-    #[error("more than {limit} kinds of layers")]
-    TooManyKinds {
-        /// How many are accepted.
+    /// More of something than any model has.
+    #[error("{place}: more than {limit} {what}")]
+    TooLarge {
+        /// The config with the key that says how many layers there are, or the place in the family's file.
+        place: String,
+        /// Of what there is too much.
+        what: &'static str,
+        /// How much is accepted.
         limit: usize,
     },
     /// An option outside its range.

@@ -22,16 +22,23 @@ use self::weights::Checker;
 use crate::families;
 use crate::hf::{HfConfig, LAYERS};
 use crate::keys::{Ignored, UnreadKeys};
-use crate::spec::{Family, Flow, Setting};
+use crate::spec::{Family, Flow, Place, Setting};
 
 pub use error::{Misfit, TraceError, UnknownFamily};
 pub use scope::Scope;
 pub use source_weights::{SourceWeight, SourceWeights};
 pub use warning::Warning;
-pub use weights::{Mismatch, WeightProblem};
+pub use weights::{Affected, Mismatch, WeightProblem};
 
 /// Most kinds of layers that a model may have.
 const MAX_KINDS: usize = 256;
+/// Most ops and leaves of a layer, of all kinds of layers together, and of all layers: far above any model's.
+const MAX_NODES: usize = 512;
+const MAX_NODES_OF_KINDS: usize = 1 << 13;
+const MAX_NODES_OF_LAYERS: usize = 1 << 18;
+
+/// Most tensors of all layers together, each of them read on its own: some ten times what the largest models have.
+const MAX_TENSORS: u64 = 1 << 19;
 
 /// What a trace depends on beside the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,6 +272,7 @@ impl Tracer<'_> {
         };
         let shared = if layers.vary() { None } else { Some(of_layer(0)?) };
         let mut kinds: Vec<Kind> = Vec::new();
+        let (mut num_tensors, mut num_nodes) = (0, 0);
         for layer in 0..count {
             let arguments = match &shared {
                 Some(shared) => shared.clone(),
@@ -278,7 +286,7 @@ impl Tracer<'_> {
             let kind = match same {
                 Some(kind) => kind,
                 None if kinds.len() == MAX_KINDS => {
-                    return Err(TraceError::TooManyKinds { limit: MAX_KINDS });
+                    return Err(context.too_large("kinds of layers", MAX_KINDS));
                 }
                 None => {
                     kinds.push(self.layer(layer, arguments, hidden, rotary)?);
@@ -286,6 +294,14 @@ impl Tracer<'_> {
                 }
             };
             let kind = &kinds[kind];
+            num_tensors += kind.weights.iter().map(|weight| u64::from(weight.members().0)).sum::<u64>();
+            if num_tensors > MAX_TENSORS {
+                return Err(context.too_many_tensors(&kind.arguments.slots, &kind.weights, MAX_TENSORS));
+            }
+            num_nodes += self.module.functions[kind.function].len();
+            if num_nodes > MAX_NODES_OF_LAYERS {
+                return Err(context.too_large("ops in all layers", MAX_NODES_OF_LAYERS));
+            }
             if let Some(checker) = &mut self.checker {
                 for weight in &kind.weights {
                     checker.check(weight, layer);
@@ -331,11 +347,23 @@ impl Tracer<'_> {
             let values = Values { arguments: &arguments, input, steps: &steps, name: &step.name };
             let value = values.flow(&mut body, &step.flow, dtype)?;
             steps.push(if is_output { values.typed(&mut body, value, dtype)? } else { value });
+            if body.graph.len() > MAX_NODES {
+                let (file, Place { line, column }) = (&context.family.file, step.place);
+                return Err(TraceError::TooLarge {
+                    place: format!("{file}:{line}:{column}: step `{}`", step.name),
+                    what: "ops in a layer",
+                    limit: MAX_NODES,
+                });
+            }
         }
         let output = steps.last().copied().unwrap_or(input);
         body.graph.sink(Sink::State("hidden_states".to_owned()), output);
         body.graph.sink(Sink::Tap(layers.at.clone()), output);
         let Done { graph, weights, groups, tied } = body.done();
+        let of_kinds: usize = self.module.functions.iter().map(Graph::len).sum();
+        if of_kinds + graph.len() > MAX_NODES_OF_KINDS {
+            return Err(context.too_large("ops in all kinds of layers", MAX_NODES_OF_KINDS));
+        }
         self.claim(&weights)?;
         self.module.functions.push(graph);
         self.tied.extend(tied);

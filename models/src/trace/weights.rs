@@ -19,10 +19,19 @@ use crate::spec::Family;
 pub struct WeightProblem {
     /// Their name.
     pub name: Template,
-    /// The layers, ascending and disjoint; layer 0 alone where the name is of no layer.
-    pub layers: Vec<Range<u32>>,
+    /// Which of them, by ascending layers.
+    pub affected: Vec<Affected>,
     /// What is wrong.
     pub mismatch: Mismatch,
+}
+
+/// Tensors of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Affected {
+    /// The layers; layer 0 alone where the name is of no layer.
+    pub layers: Range<u32>,
+    /// The members of the stack in each of these layers, ascending and disjoint; member 0 alone of what is no stack.
+    pub members: Vec<Range<u32>>,
 }
 
 /// What is wrong with a tensor.
@@ -58,11 +67,15 @@ pub enum Mismatch {
 
 impl fmt::Display for WeightProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.layers.as_slice() {
-            [one] if one.len() == 1 => self.name.render(i64::from(one.start)),
-            _ => self.name.as_str().to_owned(),
-        };
-        write!(f, "{name}: ")?;
+        let count: usize = self.affected.iter().map(Affected::count).sum();
+        match self.affected.first() {
+            Some(Affected { layers, members }) if count == 1 => {
+                let member = members.first().map_or(0, |members| members.start);
+                f.write_str(&self.name.member(member).render(i64::from(layers.start)))?;
+            }
+            Some(_) | None => f.write_str(self.name.as_str())?,
+        }
+        f.write_str(": ")?;
         match &self.mismatch {
             Mismatch::Missing { expected, nearest } => {
                 write!(f, "expected {expected:?}, but it is missing")?;
@@ -76,17 +89,47 @@ impl fmt::Display for WeightProblem {
                 write!(f, "expected {first}, the type of the first expert's, found {found}")?;
             }
         }
-        if self.layers.iter().map(|layers| layers.len()).sum::<usize>() > 1 {
-            f.write_str(" (layers")?;
-            for (at, layers) in self.layers.iter().enumerate() {
-                write!(f, "{}{}", if at > 0 { ", " } else { " " }, layers.start)?;
-                if layers.len() > 1 {
-                    write!(f, "-{}", layers.end - 1)?;
-                }
-            }
-            f.write_str(")")?;
+        if count == 1 {
+            return Ok(());
         }
-        Ok(())
+        if !self.name.is_stacked() {
+            let layers: Vec<_> = self.affected.iter().map(|affected| affected.layers.clone()).collect();
+            return write!(f, " (layers {})", Ranges(&layers));
+        }
+        write!(f, " ({count} tensors, ")?;
+        for (at, Affected { layers, members }) in self.affected.iter().take(SHOWN).enumerate() {
+            f.write_str(if at > 0 { "; " } else { "" })?;
+            if self.name.is_layered() {
+                let layer = if layers.len() > 1 { "layers" } else { "layer" };
+                write!(f, "{layer} {}: ", Ranges(std::slice::from_ref(layers)))?;
+            }
+            write!(f, "experts {}", Ranges(members))?;
+        }
+        f.write_str(if self.affected.len() > SHOWN { "; …)" } else { ")" })
+    }
+}
+
+impl Affected {
+    fn count(&self) -> usize {
+        self.layers.len() * self.members.iter().map(Range::len).sum::<usize>()
+    }
+}
+
+/// The first few ranges, with the last number of each.
+struct Ranges<'a>(&'a [Range<u32>]);
+
+/// How many ranges of layers or experts a message lists.
+const SHOWN: usize = 16;
+
+impl fmt::Display for Ranges<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, range) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{}", if at > 0 { ", " } else { "" }, range.start)?;
+            if range.len() > 1 {
+                write!(f, "-{}", range.end - 1)?;
+            }
+        }
+        f.write_str(if self.0.len() > SHOWN { ", …" } else { "" })
     }
 }
 
@@ -94,7 +137,7 @@ impl fmt::Display for WeightProblem {
 pub(super) struct Checker<'a> {
     checkpoint: &'a Checkpoint,
     read: HashSet<&'a str>,
-    problems: BTreeMap<(Template, Mismatch), Vec<Range<u32>>>,
+    problems: BTreeMap<(Template, Mismatch), Vec<Affected>>,
 }
 
 impl<'a> Checker<'a> {
@@ -106,6 +149,7 @@ impl<'a> Checker<'a> {
     pub fn check(&mut self, weight: &UsedWeight, layer: u32) {
         let (members, shape) = weight.members();
         let mut first = None;
+        let mut mismatches: BTreeMap<Mismatch, Vec<Range<u32>>> = BTreeMap::new();
         for member in 0..members {
             let name = weight.name.member(member);
             let mismatch = match self.mismatch(&name.render(i64::from(layer)), shape) {
@@ -116,8 +160,11 @@ impl<'a> Checker<'a> {
                 Err(mismatch) => Some(mismatch),
             };
             if let Some(mismatch) = mismatch {
-                self.report(name, layer, mismatch);
+                append(mismatches.entry(mismatch).or_default(), member);
             }
+        }
+        for (mismatch, members) in mismatches {
+            self.report(weight.name.clone(), layer, members, mismatch);
         }
     }
 
@@ -134,13 +181,13 @@ impl<'a> Checker<'a> {
         weight_dtype(&stored.dtype).ok_or_else(|| Mismatch::DType { found: stored.dtype.clone() })
     }
 
-    fn report(&mut self, name: Template, layer: u32, mismatch: Mismatch) {
-        let layers = self.problems.entry((name, mismatch)).or_default();
-        match layers.last_mut() {
-            Some(last) if last.end == layer => last.end += 1,
+    fn report(&mut self, name: Template, layer: u32, members: Vec<Range<u32>>, mismatch: Mismatch) {
+        let affected = self.problems.entry((name, mismatch)).or_default();
+        match affected.last_mut() {
+            Some(last) if last.layers.end == layer && last.members == members => last.layers.end += 1,
             // Two functions read it.
-            Some(last) if last.end > layer => {}
-            Some(_) | None => layers.push(layer..layer + 1),
+            Some(last) if last.layers.end > layer => {}
+            Some(_) | None => affected.push(Affected { layers: layer..layer + 1, members }),
         }
     }
 
@@ -148,16 +195,18 @@ impl<'a> Checker<'a> {
     pub fn problems(&self) -> Vec<WeightProblem> {
         let unread: Vec<&str> = self.unread().take(MAX_COMPARED).collect();
         let mut guesses = MAX_GUESSES;
-        let problems = self.problems.iter().map(|((name, mismatch), layers)| {
+        let problems = self.problems.iter().map(|((name, mismatch), affected)| {
             let mut mismatch = mismatch.clone();
-            if let (Mismatch::Missing { nearest: guess, .. }, Some(first)) = (&mut mismatch, layers.first())
+            if let (Mismatch::Missing { nearest: guess, .. }, Some(first)) = (&mut mismatch, affected.first())
                 && guesses > 0
             {
                 guesses -= 1;
-                let name = name.render(i64::from(first.start));
-                *guess = nearest(&name, unread.iter().copied()).map(str::to_owned);
+                let member = first.members.first().map_or(0, |members| members.start);
+                let name = name.member(member).render(i64::from(first.layers.start));
+                let guessed = nearest(&name, unread.iter().copied());
+                *guess = guessed.filter(|guess| is_meant(guess, &name)).map(str::to_owned);
             }
-            WeightProblem { name: name.clone(), layers: layers.clone(), mismatch }
+            WeightProblem { name: name.clone(), affected: affected.clone(), mismatch }
         });
         problems.collect()
     }
@@ -215,6 +264,29 @@ impl<'a> Checker<'a> {
 
     fn unread(&self) -> impl Iterator<Item = &'a str> {
         self.checkpoint.tensors().keys().map(String::as_str).filter(|name| !self.read.contains(name))
+    }
+}
+
+/// Whether a name is a misspelling of another, or lacks its beginning, or has more of it: what all names of a layer
+/// have in common does not make two of them alike.
+fn is_meant(guess: &str, name: &str) -> bool {
+    let (mut left, mut right): (Vec<&str>, Vec<&str>) =
+        (guess.split('.').collect(), name.split('.').collect());
+    while left.last().is_some() && left.last() == right.last() {
+        (left.pop(), right.pop());
+    }
+    if left.is_empty() || right.is_empty() {
+        return true;
+    }
+    let common = left.iter().zip(&right).take_while(|(left, right)| left == right).count();
+    nearest(&right[common..].join("."), [left[common..].join(".").as_str()]).is_some()
+}
+
+/// Adds a number to ascending ranges.
+fn append(ranges: &mut Vec<Range<u32>>, number: u32) {
+    match ranges.last_mut() {
+        Some(last) if last.end == number => last.end += 1,
+        Some(_) | None => ranges.push(number..number + 1),
     }
 }
 

@@ -7,6 +7,10 @@ use std::path::PathBuf;
 pub const ADVICE_ON_FULL_CONTEXT: &str =
     "/reset begins a new conversation, and a model compiled with a greater --max-model-len takes longer ones";
 
+/// What to do when a model gives no numbers.
+const ADVICE_ON_NAN: &str = "weights that are damaged, or values beyond what the type computed in holds; try \
+    compute_dtype float32, and check where the weights come from";
+
 /// What needs a tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextUse {
@@ -184,11 +188,21 @@ pub enum UsageError {
         max_model_len: u32,
     },
     /// A perplexity that is no number.
-    #[error(
-        "the perplexity is no number, since logits are none: weights that are damaged, or values beyond what the type \
-         computed in holds; try compute_dtype float32, and check where the weights come from"
-    )]
+    #[error("the perplexity is no number, since logits are none: {ADVICE_ON_NAN}")]
     NoPerplexity,
+    /// Logits that are no numbers.
+    #[error(
+        "the logits of token {token} of the prompt are no numbers{}: {ADVICE_ON_NAN}",
+        layer.as_ref().map_or("; --hidden says which layer is the first to give none".to_owned(), |layer| {
+            format!(", and `{layer}` is the first to give none")
+        })
+    )]
+    NoLogits {
+        /// Which token, from 0.
+        token: usize,
+        /// The first layer whose output is no numbers either, if outputs of layers were asked for.
+        layer: Option<String>,
+    },
     /// A text of which nothing can be foretold.
     #[error("{}: perplexity needs two tokens at least", path.display())]
     TextTooShort {

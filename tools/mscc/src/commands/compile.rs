@@ -1,12 +1,15 @@
 //! `mscc compile`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
-use mscc_compiler::{Compiled, Options};
-use mscc_ir::plan::{container, print_plan};
+use mscc_compiler::{Compiled, Options, TOKENIZER_FILE};
+use mscc_ir::plan::{TextAssets, container, print_plan};
 use mscc_ir::text::print_module;
+use mscc_runtime::LlmError;
+use mscc_runtime::engine::text::chat_template;
+use mscc_text::Tokenizer;
 use serde_json::json;
 
 use crate::commands::opt;
@@ -115,6 +118,12 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let compiled = compiled?;
     let warnings = compiled.plan.meta.warnings.iter().cloned().chain(opt::warnings(&compiled.reports));
     warnings.chain(compiled.advice.iter().cloned()).for_each(|warning| output::warning(&warning));
+    for (lost, problem) in text_problems(&compiled.plan.text) {
+        match options.strict {
+            Some(true) => return Err(problem.into()),
+            Some(false) | None => output::warning(&format!("{problem}; without it there is no {lost}")),
+        }
+    }
     for (rule, count) in &compiled.plan.meta.rewrites {
         output::detail(&format!("{rule}: {count}"));
     }
@@ -133,6 +142,21 @@ pub fn run(args: Args) -> Result<(), CliError> {
     }
     output::detail(&format!("compiled in {:.0?}", started.elapsed()));
     Ok(())
+}
+
+/// What will be refused when the plan is run, and what cannot be done then: a tokenizer or a chat template that is
+/// broken. Whether there are such is said elsewhere.
+fn text_problems(text: &TextAssets) -> Vec<(&'static str, LlmError)> {
+    let dir = text.tokenizer_dir.as_deref().map(Path::new);
+    let tokenizer = dir.filter(|dir| dir.join(TOKENIZER_FILE).is_file()).map(Tokenizer::from_dir);
+    let tokenizer = tokenizer.and_then(Result::err).map(LlmError::from);
+    let template = chat_template(text, dir.unwrap_or(Path::new(""))).err().map(LlmError::from);
+    // What both read is broken for both.
+    let template = template.filter(|template| {
+        tokenizer.as_ref().is_none_or(|tokenizer| tokenizer.to_string() != template.to_string())
+    });
+    let lost = [("text, only token ids", tokenizer), ("chat", template)];
+    lost.into_iter().filter_map(|(lost, problem)| Some((lost, problem?))).collect()
 }
 
 fn options(args: &Args) -> Result<Options, CliError> {
@@ -174,7 +198,7 @@ fn text(compiled: &Compiled, emit: Emit) -> String {
     }
 }
 
-fn summary(compiled: &Compiled, path: &std::path::Path, bytes: usize, started: Instant) -> serde_json::Value {
+fn summary(compiled: &Compiled, path: &Path, bytes: usize, started: Instant) -> serde_json::Value {
     let meta = &compiled.plan.meta;
     json!({
         "schema": "mscc.compile.v1",

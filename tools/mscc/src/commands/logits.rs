@@ -14,7 +14,7 @@ use crate::new_file::NewFile;
 use crate::numbers::count;
 use crate::plan_source::PlanArgs;
 use crate::prompt::PromptArgs;
-use crate::usage::TextUse;
+use crate::usage::{TextUse, UsageError};
 use crate::{output, terminal};
 
 /// Write the logits of every token of a prompt
@@ -61,6 +61,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
     Scorer::new(&mut model)?.score(&[tokens.as_slice()], chunk, sink, |rows| {
         bar.inc((rows.logits.len() / vocab_size) as u64);
         let mut file = file.borrow_mut();
+        if let Some(row) = rows.logits.chunks_exact(vocab_size).position(|row| !are_numbers(row)) {
+            let (token, layer) = (rows.first_position + row, file.not_numbers.take());
+            return Err(UsageError::NoLogits { token, layer }.into());
+        }
         file.take("logits", vocab_size, rows.logits);
         file.write_step()
     })?;
@@ -87,8 +91,17 @@ impl TapSink for Taps<'_> {
     }
 
     fn take(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
-        self.0.borrow_mut().take(name, shape.iter().skip(1).product(), &values);
+        let mut file = self.0.borrow_mut();
+        if file.not_numbers.is_none() && !are_numbers(&values) {
+            file.not_numbers = Some(name.to_owned());
+        }
+        file.take(name, shape.iter().skip(1).product(), &values);
     }
+}
+
+/// Minus infinity is the logit of a token that never comes.
+fn are_numbers(values: &[f32]) -> bool {
+    values.iter().all(|value| *value < f32::INFINITY)
 }
 
 /// A safetensors file of f32 tensors whose rows come step by step. The first step says which tensors there are, and
@@ -99,6 +112,8 @@ struct TensorFile {
     rows: usize,
     tensors: BTreeMap<String, Tensor>,
     is_laid_out: bool,
+    /// The first layer whose output is no numbers.
+    not_numbers: Option<String>,
 }
 
 #[derive(Default)]
@@ -114,7 +129,8 @@ struct Tensor {
 
 impl TensorFile {
     fn create(path: &Path, inputs: &Inputs, rows: usize) -> Result<Self, CliError> {
-        Ok(Self { file: NewFile::create(path, inputs)?, rows, tensors: BTreeMap::new(), is_laid_out: false })
+        let file = NewFile::create(path, inputs)?;
+        Ok(Self { file, rows, tensors: BTreeMap::new(), is_laid_out: false, not_numbers: None })
     }
 
     fn take(&mut self, name: &str, width: usize, values: &[f32]) {

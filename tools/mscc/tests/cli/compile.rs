@@ -130,7 +130,7 @@ fn options_that_cannot_be_are_refused_by_name() {
     let model = text(&fixture_dir("llama"));
     let fails =
         |option: &str, value: &str| bench.fails(2, &["compile", &model, "-o", "plan.bin", option, value]);
-    insta::assert_snapshot!(fails("--target", "tpu"), @"error: option `target` (--target): expected cpu, found `tpu`");
+    insta::assert_snapshot!(fails("--target", "tpu"), @"error: option `target` (--target): expected cpu, ascend910b1 to ascend910b4, ascend910_93 or ascend310p, found `tpu`");
     insta::assert_snapshot!(
         fails("--dtype", "int4"),
         @"error: option `dtype` (--dtype): expected auto, float32, float16 or bfloat16, found `int4`"
@@ -193,6 +193,35 @@ fn options_reach_the_plan() {
 }
 
 #[test]
+fn a_broken_tokenizer_or_template_is_told_and_strictly_refused() {
+    let bench = Bench::new();
+    let model = bench.path("m");
+    copy_model(&fixture_dir("qwen3"), &model);
+    let args = ["compile", "m", "-o", "plan.bin"];
+    let strict = [&args[..], &["--strict"]].concat();
+    let warning = |args: &[&str]| {
+        let output = bench.call(args);
+        assert!(output.status.success());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        stderr.lines().filter(|line| line.starts_with("warning: ")).collect::<Vec<_>>().join("\n")
+    };
+    bench.ok(&strict);
+    std::fs::remove_file(bench.path("plan.bin")).unwrap();
+    bench.write("m/chat_template.jinja", "{% for message in messages %}{{ message.content }}");
+    insta::assert_snapshot!(bench.fails(2, &strict), @"error: chat template, line 1: syntax error: unexpected end of input, expected end of block");
+    assert_eq!(bench.files(), ["m"], "no plan");
+    insta::assert_snapshot!(warning(&args), @"warning: chat template, line 1: syntax error: unexpected end of input, expected end of block; without it there is no chat");
+    std::fs::remove_file(model.join("chat_template.jinja")).unwrap();
+    bench.write("mine.jinja", "{{ messages[0] ");
+    insta::assert_snapshot!(bench.fails(2, &[&strict[..], &["--chat-template", "mine.jinja"]].concat()), @"error: chat template, line 1: syntax error: unexpected end of input, expected end of variable block");
+    bench.write("m/tokenizer.json", "{\"version\": \"1.0\"");
+    insta::assert_snapshot!(bench.fails(2, &strict), @"error: m/tokenizer.json: EOF while parsing an object at line 1 column 17: download the file again");
+    insta::assert_snapshot!(warning(&args), @"warning: m/tokenizer.json: EOF while parsing an object at line 1 column 17: download the file again; without it there is no text, only token ids");
+    bench.write("m/tokenizer_config.json", "[]");
+    insta::assert_snapshot!(warning(&args), @"warning: m/tokenizer_config.json: expected a JSON object, `{...}`; without it there is no text, only token ids");
+}
+
+#[test]
 fn what_is_probably_not_meant_is_told() {
     let bench = Bench::new();
     let said = |change: &dyn Fn(&Path)| {
@@ -214,7 +243,7 @@ fn what_is_probably_not_meant_is_told() {
         remove(dir, "tokenizer.json");
         write(dir, "tokenizer.model", "x");
     }), @"warning: there is no tokenizer.json in m: only tokenizer.model, of which transformers makes one: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)");
-    insta::assert_snapshot!(said(&|dir| write(dir, "tokenizer.json", "version https://git-lfs.github.com/spec/v1\n")), @"warning: m/tokenizer.json is a Git LFS pointer, not the file: run `git lfs pull`");
+    insta::assert_snapshot!(said(&|dir| write(dir, "tokenizer.json", "version https://git-lfs.github.com/spec/v1\n")), @"warning: m/tokenizer.json: a Git LFS pointer, not the file: run `git lfs pull`; without it there is no text, only token ids");
     insta::assert_snapshot!(said(&|dir| write(dir, "generation_config.json", r#"{"eos_token_id": [5, 99999]}"#)), @"warning: eos_token_id 99999 is not in the model's vocabulary of 512, so that it never ends a text: look into generation_config.json and config.json in m");
     insta::assert_snapshot!(said(&|dir| write(dir, "model.safetensors.index.json", "{}")), @"warning: m/model.safetensors is read and m/model.safetensors.index.json is not: remove the one that is not meant");
 }

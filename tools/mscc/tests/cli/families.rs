@@ -116,6 +116,45 @@ fn errors_point_into_the_file() {
 }
 
 #[test]
+fn a_family_that_is_too_much_work_is_refused() {
+    let bench = Bench::new();
+    let family = builtin("llama");
+    copy_model(&fixture_dir("llama"), &bench.path("model"));
+    let config = std::fs::read_to_string(bench.path("model/config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["num_hidden_layers"] = 4096.into();
+    bench.write("model/config.json", config.to_string());
+    let fails = |text: &str| {
+        bench.write("mine.yaml", text);
+        bench.fails(2, &["compile", "model", "--config-only", "--family", "mine.yaml", "-o", "plan.bin"])
+    };
+    let long = (0..900).fold(String::new(), |steps, step| match step {
+        0 => "    s0: mlp(hidden_states)\n".to_owned(),
+        step => format!("{steps}    s{step}: mlp(s{})\n", step - 1),
+    });
+    let costly = format!("\"{}1.0e-6\"", "if i == 5000 then 1.0 else ".repeat(30));
+    let costly = format!("{{ block: rms_norm, if: \"{} == 1\", eps: 1 }}, ", vec!["i"; 400].join("+"))
+        .repeat(40)
+        + &format!("{{ block: rms_norm, eps: {costly} }}");
+    let messages = [
+        fails(
+            &family
+                .replace("  steps:\n", &format!("  steps:\n{long}"))
+                .replace("norm(hidden", "norm(s899 + hidden"),
+        ),
+        fails(&family.replace(
+            "    input_layernorm: { block: rms_norm, eps: rms_norm_eps }",
+            &format!("    input_layernorm: [{costly}]"),
+        )),
+        fails(&family.replace(
+            "    input_layernorm: { block: rms_norm, eps: rms_norm_eps }",
+            "    input_layernorm: { block: rms_norm, eps: i / 1.0e9 }",
+        )),
+    ];
+    insta::assert_snapshot!(messages.join("\n\n"));
+}
+
+#[test]
 fn the_example_of_the_documentation_compiles() {
     let bench = Bench::new();
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("docs/families.md");

@@ -106,6 +106,26 @@ fn text_is_tokenised_as_the_tokenizer_wants_it() {
 }
 
 #[test]
+fn what_is_no_number_is_refused() {
+    let bench = Bench::new();
+    copy_model(&fixture_dir("llama"), &bench.path("model"));
+    let mut weights = bench.read("model/model.safetensors");
+    let (start, len) = {
+        let (length, header) = safetensors::SafeTensors::read_metadata(&weights).unwrap();
+        let (start, end) = header.info("model.layers.1.mlp.down_proj.weight").unwrap().data_offsets;
+        (size_of::<u64>() + length + start, end - start)
+    };
+    weights[start..start + len].fill(0xff);
+    std::fs::write(bench.path("model/model.safetensors"), weights).unwrap();
+    let fails = |more: &[&str]| {
+        bench.fails(2, &[&["logits", "model", "--prompt-ids", "1,2,3", "-o", "out"], more].concat())
+    };
+    insta::assert_snapshot!(fails(&[]), @"error: the logits of token 0 of the prompt are no numbers; --hidden says which layer is the first to give none: weights that are damaged, or values beyond what the type computed in holds; try compute_dtype float32, and check where the weights come from");
+    insta::assert_snapshot!(fails(&["--hidden", "--chunk", "1"]), @"error: the logits of token 0 of the prompt are no numbers, and `model.layers.1` is the first to give none: weights that are damaged, or values beyond what the type computed in holds; try compute_dtype float32, and check where the weights come from");
+    assert_eq!(bench.files(), ["model"]);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let bench = Bench::with_plan("llama");
     let fails =

@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
+use crate::model::{Model, Tensor};
 use crate::{COMPILE, refused};
 
 #[test]
@@ -201,6 +202,52 @@ fn settings() {
             ("bos_token_id is a fraction", |m| m.config("bos_token_id", json!(1.5))),
         ]
     ));
+}
+
+#[test]
+fn more_than_any_plan_holds() {
+    const CONFIG_ONLY: &[&str] = &["compile", "model", "--config-only", "-o", "plan.bin"];
+    assert_snapshot!(refused(
+        CONFIG_ONLY,
+        &[
+            ("a hundred thousand layers", |m| m.config("num_hidden_layers", json!(100_000))),
+            ("40000 experts in 60 layers", |m| {
+                mixture(m, 40_000);
+                m.config("num_hidden_layers", json!(60));
+            }),
+            ("a million experts", |m| mixture(m, 1_000_000)),
+        ]
+    ));
+}
+
+#[test]
+fn experts_that_are_not_stored() {
+    assert_snapshot!(refused(
+        COMPILE,
+        &[
+            ("all of 64", |m| mixture(m, 64)),
+            ("all but some", |m| {
+                mixture(m, 4);
+                m.edit_tensors(|tensors| {
+                    for (layer, expert) in [(0, 1), (0, 2), (1, 1), (1, 3)] {
+                        for name in ["gate_proj", "up_proj"] {
+                            let name = format!("model.layers.{layer}.mlp.experts.{expert}.{name}.weight");
+                            tensors.push(Tensor::new(&name, &[16, 16]));
+                        }
+                    }
+                });
+            }),
+        ]
+    ));
+}
+
+/// Asks for a mixture of experts.
+fn mixture(model: &Model, num_experts: u32) {
+    model.config("model_type", json!("qwen3_moe"));
+    model.config("architectures", json!(["Qwen3MoeForCausalLM"]));
+    model.config("num_experts", json!(num_experts));
+    model.config("num_experts_per_tok", json!(2));
+    model.config("moe_intermediate_size", json!(16));
 }
 
 /// What Git leaves in place of a large file.
