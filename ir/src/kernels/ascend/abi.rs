@@ -24,6 +24,14 @@ pub type AclStream = *mut c_void;
 /// `aclnnStatus`, 0 for success.
 pub type AclStatus = i32;
 
+/// The name in the header of an argument that has a `_` at its end where Rust has a word of its own.
+pub(super) const fn header_name(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [.., b'_'] => name.split_at(name.len() - 1).0,
+        _ => name,
+    }
+}
+
 /// The second phase of every operator: workspace, its size in bytes, what the first phase made, stream.
 pub type Launch = unsafe extern "C" fn(*mut c_void, u64, AclOpExecutor, AclStream) -> AclStatus;
 

@@ -120,6 +120,10 @@ impl TensorArg {
     /// it densely packed.
     pub fn layout(&self, lies: &ViewLayout) -> Option<ViewLayout> {
         let rank = lies.shape.len();
+        let seen = |view: ViewLayout| match view.shape == self.ty.shape {
+            true => Some(view),
+            false => view.reshape(&self.ty.shape),
+        };
         if !self.strided && !lies.is_contiguous() {
             return None;
         }
@@ -129,11 +133,10 @@ impl TensorArg {
         if self.swapped {
             let mut axes: Vec<usize> = (0..rank).collect();
             axes.swap(rank - 2, rank - 1);
-            return Some(lies.permute(&axes));
+            return seen(lies.permute(&axes));
         }
-        if lies.shape == self.ty.shape { Some(lies.clone()) } else { lies.reshape(&self.ty.shape) }
+        seen(lies.clone())
     }
-
     /// A view with the repeated axis, its stride 0: what has to be copied where the call wants it densely packed.
     pub fn repeat(&self, lies: &ViewLayout) -> Option<ViewLayout> {
         let axis = self.repeated?;

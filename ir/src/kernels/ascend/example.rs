@@ -223,7 +223,8 @@ impl AclnnDecl {
                 let middle = inside + (outside - inside) / 2;
                 if breaks(middle) { outside = middle } else { inside = middle }
             }
-            sizes.insert(0, outside);
+            // What the op itself refuses there is passed over.
+            sizes.splice(0..0, outside..outside + 64);
         }
         sizes.retain(|size| *size >= 0 && breaks(*size));
         sizes

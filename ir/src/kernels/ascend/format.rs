@@ -52,7 +52,7 @@ mod tests {
             rows in 1i64..3000, columns in 1i64..3000, experts in 1i64..5, dtype in prop::sample::select(vec![DType::F16, DType::I8, DType::F32])
         ) {
             let ty = TensorType::new(dtype, [experts, rows, columns].map(Dim::constant));
-            let Some([e, column_blocks, row_blocks, height, width]) = nz_storage(&ty).and_then(|shape| shape.try_into().ok()) else {
+            let Some([e, column_blocks, row_blocks, height, width]) = nz_storage(&ty).and_then(|shape| <[i64; 5]>::try_from(shape).ok()) else {
                 panic!("five axes")
             };
             prop_assert_eq!((e, height), (experts, 16));

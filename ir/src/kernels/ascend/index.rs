@@ -26,14 +26,14 @@ aclnn! {
 }
 
 aclnn! {
-    /// Parts of a table of any rank along its first axis.
+    /// Parts of a table of any rank along its first axis, by a list of them.
     GATHER_PARTS = gather_parts: Gather, "aclnnGatherV2";
     since Cann81;
     executor Composite;
     args {
         self_: tensor = operand(0, "[*]").strided();
         dim: i64 = Source::Int(0);
-        index: tensor = operand(1, "[*]").strided();
+        index: tensor = operand(1, "[I]").strided();
         out: tensor = result(0, "[*]");
     }
     dtypes {
@@ -47,7 +47,7 @@ aclnn! {
     unchecked {
         "indices within the table: the op's domain says so, the engine keeps it",
     }
-    example "..=16", "";
+    example "..=16 I=4", "";
     source "hicann/ops-nn:index/gather_v2/docs/aclnnGatherV2.md";
 }
 

@@ -170,7 +170,7 @@ macro_rules! transpose_batch_matmul {
             implied { "dtype" }
             only $only
             unchecked {}
-            example "M=3 B=4 K=32 N=64", $attrs;
+            example "M=4 B=4 K=64 N=64", $attrs;
             source "hicann/ops-nn:matmul/transpose_batch_mat_mul/docs/aclnnTransposeBatchMatMul.md";
         }
     };

@@ -5,22 +5,31 @@
 //! it; the typed function pointers of both phases come from it too.
 //!
 //! To add one: an `aclnn!` in the file of its group, and its name in [`DECLS`]. A test holds it against the reference
-//! data in `ir/tests/data/aclnn.yaml`.
+//! data.
 
 pub mod abi;
+pub mod attention;
+pub mod cache;
 mod call;
 mod decl;
+pub mod elementwise;
 mod example;
 mod format;
+pub mod grouped_matmul;
+pub mod index;
 mod limit;
+pub mod matmul;
+pub mod moe;
 pub mod norm;
+pub mod reduce;
+pub mod rope;
 mod shape;
 mod soc;
 
 pub use call::{Arg, Call, TensorArg, Usage, Violation};
 pub use decl::{
-    AclnnDecl, ArgDecl, Constant, DtypeRow, Example, Executor, LimitDecl, Parsed, Since, Source, TensorOf,
-    TensorSource,
+    AclnnDecl, ArgDecl, Constant, DtypeRow, Example, Executor, LimitDecl, Only, Parsed, Since, Source,
+    TensorOf, TensorSource,
 };
 pub use example::Instance;
 pub use format::{Format, nz_storage};
@@ -55,7 +64,7 @@ macro_rules! aclnn {
             use $crate::kernels::ascend::decl::*;
             use $crate::kernels::ascend::{Socs, abi};
             const ARGS: &[ArgDecl] = &[$(ArgDecl {
-                name: stringify!($arg),
+                name: abi::header_name(stringify!($arg)),
                 ty: abi::arg_type!($ty),
                 source: $source,
             }),*];
@@ -99,7 +108,76 @@ macro_rules! aclnn {
 use aclnn;
 
 /// All declarations; those of one op in order of preference.
-pub static DECLS: &[&AclnnDecl] = &[&norm::ADD_RMS_NORM, &norm::RMS_NORM];
+pub static DECLS: &[&AclnnDecl] = &[
+    &norm::RMS_NORM,
+    &norm::ADD_RMS_NORM,
+    &norm::LAYER_NORM,
+    &norm::ADD_LAYER_NORM,
+    &matmul::MATMUL_NZ,
+    &matmul::MATMUL,
+    &matmul::BATCH_MATMUL,
+    &matmul::MATMUL_BIAS_NZ,
+    &matmul::MATMUL_BIAS,
+    &matmul::TRANSPOSE_BATCH_MATMUL,
+    &matmul::TRANSPOSE_BATCH_MATMUL_TRANS,
+    &matmul::TRANSPOSE_BATCH_MATMUL_BY_BATCH,
+    &grouped_matmul::GROUPED_MATMUL_NZ,
+    &grouped_matmul::GROUPED_MATMUL_NZ_V4,
+    &grouped_matmul::GROUPED_MATMUL,
+    &grouped_matmul::GROUPED_MATMUL_V4,
+    &attention::ATTENTION,
+    &attention::ATTENTION_V3,
+    &attention::ATTENTION_WINDOW,
+    &attention::ATTENTION_WINDOW_V3,
+    &attention::ATTENTION_SINKS,
+    &attention::ATTENTION_WINDOW_SINKS,
+    &attention::TOKEN_ATTENTION,
+    &attention::TOKEN_ATTENTION_V3,
+    &attention::TOKEN_ATTENTION_310P,
+    &attention::LATENT_ATTENTION,
+    &attention::LATENT_ATTENTION_V3,
+    &attention::RAGGED_ATTENTION,
+    &attention::RAGGED_ATTENTION_V3,
+    &cache::CACHE_WRITE_PAIR,
+    &cache::CACHE_WRITE_PAIR_LATENT,
+    &cache::CACHE_WRITE,
+    &cache::CACHE_READ,
+    &rope::APPLY_ROTARY,
+    &moe::MOE_GATING_SIGMOID,
+    &moe::MOE_GATING_SOFTMAX,
+    &moe::MOE_GATING_SOFTMAX_V2,
+    &moe::MOE_GATING_CHOSEN,
+    &moe::MOE_GATING_SOFTMAX_V1,
+    &moe::MOE_INIT_ROUTING,
+    &moe::MOE_INIT_ROUTING_V2,
+    &moe::MOE_FINALIZE_ROUTING,
+    &moe::MOE_FINALIZE_ROUTING_310P,
+    &elementwise::ADD,
+    &elementwise::MUL,
+    &elementwise::SCALE,
+    &elementwise::SHIFT,
+    &elementwise::SCALE_ROWS,
+    &elementwise::DIV_ROWS,
+    &elementwise::CLAMP,
+    &elementwise::SILU,
+    &elementwise::GELU,
+    &elementwise::RELU,
+    &elementwise::SIGMOID,
+    &elementwise::TANH,
+    &elementwise::SWIGLU_PACKED,
+    &elementwise::GEGLU_PACKED,
+    &elementwise::CAST,
+    &elementwise::COPY,
+    &reduce::SOFTMAX,
+    &reduce::SUM,
+    &reduce::TOPK,
+    &reduce::ARGSORT,
+    &reduce::BINCOUNT,
+    &index::GATHER,
+    &index::GATHER_PARTS,
+    &index::TAKE_ALONG,
+    &index::CONCAT,
+];
 
 /// The declaration of this name.
 pub fn decl(name: &str) -> Option<&'static AclnnDecl> {
@@ -201,7 +279,7 @@ mod tests {
             [
                 "element types of x, gamma, yOut, rstdOut on 310P are f16 f16 -> f16 f32, or f32 f32 -> f32 f32: \
              bf16 bf16 bf16 f32",
-                "H >= 16: H is 8",
+                "H*bytes >= 32: H*bytes is 16",
             ]
         );
     }
