@@ -3,13 +3,13 @@
 use mscc_ir::dim::{DimExpr, Factor};
 use mscc_ir::module::Module;
 use mscc_ir::plan::Condition;
-use mscc_ir::{Dim, Symbol, TensorType, step};
+use mscc_ir::{Dim, Symbol, SymbolInfo, SymbolTable, TensorType, step};
 use mscc_patterns::Rule;
 use mscc_patterns::rule::Phase;
 
 use crate::egraph::{Outcome, Report, Why};
 use crate::passes::fuse::Saturation;
-use crate::passes::{self, BrokenPass, Pass};
+use crate::passes::{self, BrokenPass, Pass, fit};
 use crate::target::Target;
 
 /// A model as it runs in steps whose sizes fit a guard.
@@ -74,11 +74,29 @@ pub fn forms(
     rules: &[Rule],
     target: &Target,
 ) -> Result<Vec<Form>, BrokenPass> {
+    let mut forms = fused(module, latent, rules, target)?;
+    let mut modules: Vec<&mut Module> = forms.iter_mut().map(|form| &mut form.module).collect();
+    let fitted = fit::fit_all(&mut modules, target);
+    for (form, functions) in forms.iter_mut().zip(fitted) {
+        for (report, sources) in form.reports.iter_mut().zip(functions) {
+            report.origins = sources.iter().map(|source| report.origins[source.index()].clone()).collect();
+        }
+    }
+    forms.iter().try_for_each(|form| passes::check(Pass::Fit, &form.module))?;
+    Ok(forms)
+}
+
+fn fused(
+    module: &Module,
+    latent: LatentForm,
+    rules: &[Rule],
+    target: &Target,
+) -> Result<Vec<Form>, BrokenPass> {
     let choices = |rule: &&Rule| rule.phase != Phase::Choose || latent != LatentForm::Expanded;
     let rules: Vec<Rule> = rules.iter().filter(choices).cloned().collect();
     let (module, _) = passes::run(module, &[Pass::Normalise, Pass::Recut, Pass::Suit], &rules, target)?;
     let module = passes::normalise_all(&module);
-    let target = target.with_symbols(&module.symbols);
+    let target = target.with_symbols(&in_guard(&module));
     let saturation = Saturation::new(&module, &rules, &target);
     let form = |name, sizes: &dyn Fn(&Symbol) -> Option<i64>| {
         let (module, reports) = saturation.cheapest(sizes);
@@ -102,6 +120,19 @@ pub fn forms(
         }
         Some(_) | None => Ok(vec![any]),
     }
+}
+
+/// What is known of symbols where the guard of a form for many new tokens holds: kernels of either form are sought there,
+/// and lowering holds each form against what its own guard says.
+fn in_guard(module: &Module) -> SymbolTable {
+    let mut symbols = module.symbols.clone();
+    let max = |name: &str| module.symbols.get(&Symbol::new(name)).map(|info| info.max);
+    if let (Some(tokens), Some(info)) = (max(step::TOKENS), symbols.get(&Symbol::new(step::CONTEXT)).copied())
+    {
+        let max = info.max.min(tokens.saturating_mul(CONTEXT_PER_TOKEN)).max(info.min);
+        symbols.declare(step::CONTEXT, SymbolInfo { max, likely: info.likely.min(max), ..info });
+    }
+    symbols
 }
 
 /// Whether a rule that offers a choice found one.

@@ -6,6 +6,7 @@ use mscc_ir::ops::Op;
 use mscc_ir::{DType, SymbolTable, TensorType};
 
 use crate::cost::{self, CostModel};
+use crate::passes::fit::fit;
 
 /// A device: its kernels and what they cost.
 pub struct Target {
@@ -154,6 +155,7 @@ impl cost::Target for Target {
     fn supports(&self, op: &Op, operands: &[TensorType]) -> bool {
         op.kind().is_view()
             || op.infer(operands).is_ok_and(|results| self.kernel(op, operands, &results).is_ok())
+            || fit(self, op, operands).is_some()
     }
 
     fn cost_model(&self) -> &CostModel {

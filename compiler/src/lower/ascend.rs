@@ -34,8 +34,10 @@ impl Lowerer<'_> {
         for (index, result) in node.results.iter().enumerate() {
             results.push(match (arg_of(TensorOf::InOut(index)), arg_of(TensorOf::Result(index))) {
                 (Some(_), _) => operands[index].clone(),
-                (None, Some(arg)) => self.new_buffer(&TensorType::new(arg.ty.dtype, result.ty.shape.clone())),
-                (None, None) => self.new_buffer(&result.ty),
+                (None, Some(arg)) if !arg.takes(result.ty.dtype) => {
+                    self.new_buffer(&TensorType::new(arg.ty.dtype, result.ty.shape.clone()))
+                }
+                (None, Some(_) | None) => self.new_buffer(&result.ty),
             });
         }
         let made = results.clone();
@@ -64,7 +66,7 @@ impl Lowerer<'_> {
     fn suited(&mut self, value: Value, arg: &TensorArg, id: NodeId) -> Result<Location, LowerError> {
         let takes = |layout: &ViewLayout| arg.layout(layout).is_some();
         let location = self.weight_view(value, &takes).unwrap_or_else(|| self.locate(value));
-        if location.dtype != arg.ty.dtype {
+        if !arg.takes(location.dtype) {
             let name = format!("{}.{}", self.graph.value_name(value), arg.ty.dtype);
             let wanted = TensorType::new(arg.ty.dtype, location.layout.shape.clone());
             return self.in_type(location, &wanted, &name);

@@ -74,8 +74,15 @@ pub struct Lowered {
 }
 
 /// Names of the contract's inputs in the order in which plans list them; those of cache groups come last.
-const INPUT_ORDER: [&str; 7] =
-    ["token_ids", "positions", "query_start", "context_len", "logit_index", "token_sequence", "token_context"];
+const INPUT_ORDER: [&str; 7] = [
+    "token_ids",
+    "positions",
+    "query_start",
+    "context_len",
+    "logit_index",
+    "token_sequence",
+    "token_context",
+];
 
 /// Lowers the forms of a model for a target; they share weights and caches.
 ///
@@ -103,7 +110,9 @@ fn lower_form(
     recipes: &mut Recipes,
 ) -> Result<Variant, LowerError> {
     let module = &form.module;
-    let target = &target.with_symbols(&module.symbols);
+    let mut symbols = module.symbols.clone();
+    form.guard.iter().for_each(|condition| condition.assume_in(&mut symbols));
+    let target = &target.with_symbols(&symbols);
     let mut planner = Planner::new(&module.symbols, target.spare_bytes());
     let mut states: BTreeMap<String, Slot> = BTreeMap::new();
     for (name, bytes) in state_sizes(module) {

@@ -1,5 +1,6 @@
 //! Passes over modules, each in its file, and the order in which they run.
 
+pub mod fit;
 pub mod fuse;
 pub mod normalise;
 pub mod rebuild;
@@ -28,11 +29,13 @@ pub enum Pass {
     Suit,
     /// Normalises, then fuses by equality saturation.
     Fuse,
+    /// Fills up what the target's attention takes in other sizes only.
+    Fit,
 }
 
 impl Pass {
     /// All passes, in the order in which a compilation runs them.
-    pub const ALL: [Pass; 4] = [Pass::Normalise, Pass::Recut, Pass::Suit, Pass::Fuse];
+    pub const ALL: [Pass; 5] = [Pass::Normalise, Pass::Recut, Pass::Suit, Pass::Fuse, Pass::Fit];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -41,13 +44,14 @@ impl Pass {
             Pass::Recut => "recut",
             Pass::Suit => "suit",
             Pass::Fuse => "fuse",
+            Pass::Fit => "fit",
         }
     }
 }
 
 /// A name that no pass has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown pass `{0}`: expected normalise, recut, suit or fuse")]
+#[error("unknown pass `{0}`: expected normalise, recut, suit, fuse or fit")]
 pub struct UnknownPass(String);
 
 impl FromStr for Pass {
@@ -86,6 +90,10 @@ pub fn run(
             Pass::Normalise => normalise_all(&module),
             Pass::Recut => recut::recut(&module),
             Pass::Suit => suit::suit(&module, target),
+            Pass::Fit => {
+                fit::fit_all(&mut [&mut module], target);
+                module
+            }
             Pass::Fuse => {
                 let normal = normalise_all(&module);
                 let target = target.with_symbols(&normal.symbols);

@@ -13,7 +13,8 @@ use crate::{DType, Dim, TensorType};
 /// | `q`           | [T, N, D]  | any float | new tokens of all sequences                   |
 /// | `q_rope`      | [T, N, Dr] | as `q`    | their rotated part                            |
 /// | `k`           | [C, N, D]  | any float | all tokens of all sequences                   |
-/// | `k_rope`      | [C, Dr]    | as `k`    | the rotated part of keys, one for all heads   |
+/// | `k_rope`      | [C, Dr]    | as `k`    | the rotated part of keys, one for all heads,  |
+/// |               | [C, N, Dr] |           | or spelled out for each                       |
 /// | `v`           | [C, N, Dv] | as `k`    |                                               |
 /// | `query_start` | [B+1]      | i32       | where each sequence's new tokens start        |
 /// | `context_len` | \[B\]        | i32       | tokens of each sequence; at most C together   |
@@ -58,7 +59,12 @@ impl OpDef for RaggedAttention {
         operands.rank(2, 3)?;
         (1..3).try_for_each(|axis| operands.dim(2, axis, &q.shape[axis]))?;
         operands.of_dtype(3, k.dtype)?;
-        operands.shape(3, &[k.shape[0].clone(), q_rope.shape[2].clone()])?;
+        let (rows, heads, width) = (k.shape[0].clone(), q.shape[1].clone(), q_rope.shape[2].clone());
+        if operands.at(3).rank() == 3 {
+            operands.shape(3, &[rows, heads, width])?;
+        } else {
+            operands.shape(3, &[rows, width])?;
+        }
         let v = operands.of_dtype(4, k.dtype)?;
         operands.rank(4, 3)?;
         (0..2).try_for_each(|axis| operands.dim(4, axis, &k.shape[axis]))?;
@@ -95,7 +101,8 @@ impl OpDef for RaggedAttention {
                     let query_rope = &q_rope.floats()[row * rope_width..][..rope_width];
                     let score = |key: usize| {
                         let nope = &k.floats()[(key * heads + head) * width..][..width];
-                        let rope = &k_rope.floats()[key * rope_width..][..rope_width];
+                        let row = if k_rope.shape.len() == 3 { key * heads + head } else { key };
+                        let rope = &k_rope.floats()[row * rope_width..][..rope_width];
                         (attend::dot(query, nope) + attend::dot(query_rope, rope)) * self.scale.0
                     };
                     let scores: Vec<f64> = (start..start + sequence.seen(i)).map(score).collect();

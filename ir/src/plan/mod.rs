@@ -5,6 +5,7 @@
 //! for every plan that is run, whoever wrote it.
 
 mod bounds;
+mod call;
 pub mod container;
 mod print;
 mod validate;
@@ -13,6 +14,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use call::AclnnLaunch;
 pub use print::print_plan;
 pub use validate::{PlanError, validate};
 
@@ -22,7 +24,7 @@ use crate::module::CacheGroup;
 use crate::ops::Op;
 use crate::template::Template;
 use crate::view::ViewLayout;
-use crate::{DType, Dim, SymbolInfo};
+use crate::{DType, Dim, SymbolInfo, SymbolTable};
 
 /// A compiled model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -323,6 +325,13 @@ impl Plan {
         self.programs.iter().find(|program| program.name == name)
     }
 
+    /// The symbols with their bounds.
+    pub fn symbol_table(&self) -> SymbolTable {
+        let mut table = SymbolTable::default();
+        self.symbols.iter().for_each(|(name, info)| table.declare(name, *info));
+        table
+    }
+
     /// Bytes that one token takes in all caches; `None` if they do not fit 64 bits.
     pub fn cache_bytes_per_token(&self) -> Option<u64> {
         self.caches.iter().try_fold(0u64, |sum, group| sum.checked_add(group.bytes_per_token()?))
@@ -407,6 +416,17 @@ impl Recipe {
 }
 
 impl Condition {
+    /// Adds to what is known of symbols that the condition holds.
+    pub fn assume_in(&self, symbols: &mut SymbolTable) {
+        match self {
+            Condition::Le(lesser, greater) => symbols.assume_le(lesser.clone(), greater.clone()),
+            Condition::Eq(a, b) => {
+                symbols.assume_le(a.clone(), b.clone());
+                symbols.assume_le(b.clone(), a.clone());
+            }
+        }
+    }
+
     /// Whether it holds at these sizes.
     pub fn holds(
         &self,

@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::{Condition, Function, Launch, Operand, Place, Plan, Variant};
+use super::{AclnnLaunch, Condition, Function, Launch, Operand, Place, Plan, Variant};
 use crate::graph::NodeKind;
+use crate::kernels::ascend::{Arg, Format, Soc, TensorArg};
 use crate::view::ViewLayout;
 
 /// The launches, weights and memory of a plan.
@@ -35,6 +36,9 @@ fn write_plan(out: &mut String, plan: &Plan) -> fmt::Result {
     for (index, recipe) in plan.weights.recipes.iter().enumerate() {
         let ty = recipe.ty().map_or(String::new(), |ty| ty.to_string());
         write!(out, "  w{index} {} : {ty}", recipe.name)?;
+        if recipe.format != Format::Nd {
+            write!(out, " {}", recipe.format.name())?;
+        }
         if recipe.identity().is_none() {
             let stack = recipe.sources().any(|(_, stored)| stored.is_stack()).then_some("stack");
             let ops = recipe.body.nodes().filter_map(|(_, node)| match &node.kind {
@@ -82,6 +86,8 @@ fn write_variant(out: &mut String, plan: &Plan, program: &str, variant: &Variant
         writeln!(out, "  @{name} [{}..{}]", layers.start, layers.end)?;
     }
     let slots = Slots::of(variant);
+    let soc = Soc::by_target(&plan.meta.target);
+    let symbols = plan.symbol_table();
     for (index, slot) in slots.0.iter().enumerate() {
         writeln!(out, "  a{index} at {slot}")?;
     }
@@ -89,7 +95,10 @@ fn write_variant(out: &mut String, plan: &Plan, program: &str, variant: &Variant
         writeln!(out, "\nfunc @{}", function.name)?;
         let names = Names { plan, function, slots: &slots };
         for launch in &function.launches {
-            write_launch(out, &names, launch)?;
+            match soc.and_then(|soc| launch.aclnn(soc.family, &symbols).ok()) {
+                Some(aclnn) => write_call(out, &names, launch, &aclnn)?,
+                None => write_launch(out, &names, launch)?,
+            }
         }
         for tap in &function.taps {
             let value = names.operand(&tap.value);
@@ -107,6 +116,45 @@ fn write_launch(out: &mut String, names: &Names<'_>, launch: &Launch) -> fmt::Re
     let attrs = if attrs.is_empty() { String::new() } else { format!(" {{{}}}", attrs.join(", ")) };
     let (results, operands) = (list(&launch.results), list(&launch.operands));
     writeln!(out, "  {results} = {} {operands}{attrs}  # {}", launch.kernel, launch.name)
+}
+
+/// `aclnnRmsNorm(x=a0:bf16[T, 64], gamma=w1:bf16[64], epsilon=1e-6, yOut=a1:bf16[T, 64])`: tensors as they lie, and in
+/// brackets what the call sees of them where that is different.
+fn write_call(out: &mut String, names: &Names<'_>, launch: &Launch, aclnn: &AclnnLaunch<'_>) -> fmt::Result {
+    let mut tensors = aclnn.tensors().into_iter();
+    let mut tensor = |arg: &TensorArg| {
+        let Some((_, Some(operand))) = tensors.next() else { return "?".to_owned() };
+        let seen = arg.layout(&operand.layout).filter(|seen| seen.shape != operand.layout.shape);
+        let seen = seen.map(|seen| seen.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+        let blocks = if arg.format == Format::Nz { " NZ" } else { "" };
+        match seen {
+            Some(seen) => format!("{}{blocks} as [{seen}]", names.operand(operand)),
+            None => format!("{}{blocks}", names.operand(operand)),
+        }
+    };
+    let (decl, call) = (aclnn.decl, &aclnn.call);
+    let mut args = Vec::with_capacity(call.args.len());
+    for (declared, arg) in decl.args.iter().zip(&call.args) {
+        let host = |operand: usize| launch.operands.get(operand).map_or("?".into(), |of| names.operand(of));
+        let text = match arg {
+            Arg::Null => continue,
+            Arg::Tensor(arg) => tensor(arg),
+            Arg::Tensors(list) => {
+                format!("[{}]", list.iter().map(&mut tensor).collect::<Vec<_>>().join(", "))
+            }
+            Arg::Bool(value) => value.to_string(),
+            Arg::Int(value) => value.to_string(),
+            Arg::Float(value) => format!("{value:?}"),
+            Arg::Text(text) => format!("{text:?}"),
+            Arg::Ints(values) => format!("{values:?}"),
+            Arg::Host { operand, skip: 0 } => format!("host {}", host(*operand)),
+            Arg::Host { operand, skip } => format!("host {}[{skip}..]", host(*operand)),
+            Arg::HostSums { operand } => format!("sums of host {}", host(*operand)),
+            Arg::Type(dtype) => dtype.to_string(),
+        };
+        args.push(format!("{}={text}", declared.name));
+    }
+    writeln!(out, "  {}({})  # {}", decl.entry, args.join(", "), launch.name)
 }
 
 /// The places in the arena that a variant uses, in order of first use.

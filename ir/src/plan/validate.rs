@@ -6,7 +6,7 @@ use super::bounds::check_bounds;
 use super::{Condition, Function, Launch, Listing, Operand, Place, Plan, Recipe, Variant, WeightParam};
 use crate::graph::{CacheRef, Leaf, Sink};
 use crate::kernels;
-use crate::kernels::ascend::{self, Family, Format, Soc, TensorOf, Usage};
+use crate::kernels::ascend::{Family, Format, Soc, TensorOf};
 use crate::module::CacheKind;
 use crate::ops::{Effect, TypeError};
 use crate::view::ViewLayout;
@@ -187,8 +187,10 @@ impl Validator<'_> {
             }
         }
         self.not_negative(&format!("{field}.arena_bytes"), &variant.arena_bytes)?;
+        let mut within = Validator { plan: self.plan, symbols: self.symbols.clone() };
+        variant.guard.iter().for_each(|condition| condition.assume_in(&mut within.symbols));
         for function in &variant.functions {
-            self.function(&format!("{field}.{}", function.name), function)?;
+            within.function(&format!("{field}.{}", function.name), function)?;
         }
         for (index, (function, layers)) in variant.calls.iter().enumerate() {
             let field = || format!("{field}.calls[{index}]");
@@ -279,46 +281,11 @@ impl Validator<'_> {
         family: Family,
     ) -> Result<(), PlanError> {
         let fail = |problem: String| PlanError { field: field.to_owned(), problem };
-        let decl = ascend::decl(&launch.kernel)
-            .ok_or_else(|| fail(format!("unknown kernel `{}`", launch.kernel)))?;
-        check(
-            decl.op == launch.op.kind(),
-            || field.into(),
-            || format!("kernel `{}` does not compute `{}`", decl.name, launch.op.kind().name()),
-        )?;
-        let given: Vec<TensorType> = launch.operands.iter().map(Operand::ty).collect();
-        let own =
-            given.len().checked_sub(decl.num_constants()).ok_or_else(|| fail("lacks operands".into()))?;
-        let operands = decl.op_types(TensorOf::Operand, &given[..own]);
-        let inferred = launch.op.infer(&operands).map_err(|error: TypeError| fail(error.to_string()))?;
-        let usage =
-            Usage { op: &launch.op, operands: &operands, results: &inferred, symbols: &self.symbols, family };
-        let call = decl.bind(usage).map_err(|violations| {
-            let texts: Vec<String> = violations.iter().map(ToString::to_string).collect();
-            fail(format!("`{}`: {}", decl.entry, texts.join("; ")))
-        })?;
-        let (mut constants, mut extras) = (own, inferred.len());
-        for tensor in call.tensors() {
-            let (list, at) = match tensor.of {
-                TensorOf::Operand(index) => (&launch.operands, index),
-                TensorOf::Result(index) => (&launch.results, index),
-                TensorOf::InOut(index) => {
-                    let same = launch.operands.get(index) == launch.results.get(index);
-                    check(same, || format!("{field}.results[{index}]"), || "is not what is written".into())?;
-                    (&launch.operands, index)
-                }
-                TensorOf::Constant(_) => {
-                    constants += 1;
-                    (&launch.operands, constants - 1)
-                }
-                TensorOf::Extra(_) | TensorOf::ExtraLike(_) => {
-                    extras += 1;
-                    (&launch.results, extras - 1)
-                }
-                TensorOf::All => continue,
-            };
-            let operand = list.get(at).ok_or_else(|| fail("lacks tensors".into()))?;
-            let fits = operand.dtype == tensor.ty.dtype && tensor.layout(&operand.layout).is_some();
+        let aclnn = launch.aclnn(family, &self.symbols).map_err(fail)?;
+        let (decl, call) = (aclnn.decl, &aclnn.call);
+        for (arg, operand) in aclnn.tensors() {
+            let operand = operand.ok_or_else(|| fail("lacks tensors".into()))?;
+            let fits = arg.takes(operand.dtype) && arg.layout(&operand.layout).is_some();
             check(
                 fits,
                 || field.into(),
@@ -326,22 +293,26 @@ impl Validator<'_> {
             )?;
             let stored = self.format(function, operand);
             check(
-                stored == tensor.format,
+                stored == arg.format,
                 || field.into(),
                 || {
                     format!(
                         "`{}` takes {} where it is given {}",
                         decl.entry,
-                        tensor.format.name(),
+                        arg.format.name(),
                         stored.name()
                     )
                 },
             )?;
+            if let TensorOf::InOut(index) = arg.of {
+                let same = launch.results.get(index) == Some(operand);
+                check(same, || format!("{field}.results[{index}]"), || "is not what is written".into())?;
+            }
         }
-        let counts = (launch.operands.len(), launch.results.len()) == (constants, extras);
-        check(counts, || field.into(), || "has operands or results too many".into())?;
-        let stated = launch.results[..inferred.len()].iter().map(Operand::ty);
-        let shapes = stated.zip(&inferred).all(|(stated, inferred)| stated.shape == inferred.shape);
+        let results = launch.results.len() == aclnn.num_results();
+        check(results, || field.into(), || format!("has {} results", launch.results.len()))?;
+        let stated = launch.results.iter().map(Operand::ty);
+        let shapes = stated.zip(&aclnn.results).all(|(stated, inferred)| stated.shape == inferred.shape);
         check(shapes, || field.into(), || "the results are not of the op's shapes".into())?;
         let in_place = |index: usize| call.tensors().any(|tensor| tensor.of == TensorOf::InOut(index));
         for (index, result) in launch.results.iter().enumerate() {
@@ -390,7 +361,7 @@ impl Validator<'_> {
         self.writes(field, launch)
     }
 
-    /// Results are dense, in the arena, an output or (for writes in place) the cache that is operand 0.
+    /// Results are dense, in the arena, an output or (for writes in place) the cache that is the operand of its number.
     fn writes(&self, field: &str, launch: &Launch) -> Result<(), PlanError> {
         let writes_in_place = launch.op.kind().effect() == Effect::Writes;
         for (index, result) in launch.results.iter().enumerate() {
@@ -400,7 +371,7 @@ impl Validator<'_> {
                     check(result.layout.is_contiguous(), field, || "is not contiguous".into())?;
                 }
                 Place::Cache(_) if writes_in_place => {
-                    let same = launch.operands.first() == Some(result);
+                    let same = launch.operands.get(index) == Some(result);
                     check(same, field, || "is not the cache that is written".into())?;
                 }
                 Place::Arena | Place::Output(_) | Place::Cache(_) | Place::Input(_) | Place::Weight(_) => {

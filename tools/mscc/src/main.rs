@@ -13,6 +13,7 @@ mod new_file;
 mod numbers;
 mod output;
 mod plan_source;
+mod prediction;
 mod prompt;
 mod terminal;
 mod usage;

@@ -396,7 +396,7 @@ fused_infer! {
     fallback RAGGED_ATTENTION_V3 = ragged_attention_v3, "ragged_attention_v3";
     query operand(0, "[T, N, D]"), key operand(2, "[C, N, D]"), value operand(4, "[C, N, D]"),
         out result(0, "[T, N, D]");
-    rope operand(1, "[T, N, R]"), operand(3, "[C, R]").repeated(1, "[C, N, R]");
+    rope operand(1, "[T, N, R]"), operand(3, "[C, N, R]");
     lengths Source::Host { operand: 5, shape: "[B + 1]", skip: 1 },
         Source::HostSums { operand: 6, shape: "[B]" };
     table Source::Null;

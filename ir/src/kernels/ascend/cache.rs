@@ -1,6 +1,7 @@
 //! Writing to paged caches and reading them.
 
 use super::aclnn;
+use crate::DType;
 
 aclnn! {
     /// A row of keys and one of values for each token.
@@ -114,4 +115,40 @@ aclnn! {
     }
     example "P=8 S=16 ..=64 B=2 M=3 rows=20", "rows=[20]";
     source "mirror-cann/ops-transformer:attention/gather_pa_kv_cache/docs/aclnnGatherPaKvCache.md";
+}
+
+aclnn! {
+    /// Latents normalised and keys rotated on their way into their caches; tokens in no slot are passed over.
+    KV_RMS_NORM_ROPE_CACHE = kv_rms_norm_rope_cache: KvRmsNormRopeCache, "aclnnKvRmsNormRopeCache";
+    since Later;
+    executor Individual;
+    args {
+        kv: tensor = operand(2, "[T, R + D]").seen_as("[T, 1, 1, R + D]").strided();
+        gamma: tensor = operand(3, "[R]").strided();
+        cos: tensor = operand(4, "[T, D]").seen_as("[T, 1, 1, D]").strided();
+        sin: tensor = operand(5, "[T, D]").seen_as("[T, 1, 1, D]").strided();
+        index: tensor = operand(6, "[T]").cast(DType::I64).strided();
+        kCacheRef: tensor = in_out(1, "[P, S, D]").seen_as("[P, S, 1, D]");
+        ckvCacheRef: tensor = in_out(0, "[P, S, R]").seen_as("[P, S, 1, R]");
+        kRopeScaleOptional: tensor = Source::Null;
+        cKvScaleOptional: tensor = Source::Null;
+        kRopeOffsetOptional: tensor = Source::Null;
+        cKvOffsetOptional: tensor = Source::Null;
+        epsilon: f64 = Source::Attr("eps");
+        cacheModeOptional: text = Source::Text("PA_BNSD");
+        isOutputKv: bool = Source::Bool(false);
+        kRopeOut: tensor = extra_like(2, "[T, 1, 1, D]");
+        cKvOut: tensor = extra_like(2, "[T, 1, 1, R]");
+    }
+    dtypes {
+        A2_A3: "f16 f16 f16 f16 i64 f16 f16 -> f16 f16", "bf16 bf16 bf16 bf16 i64 bf16 bf16 -> bf16 bf16";
+    }
+    limits {
+        A2_A3: "S % 16 == 0";
+    }
+    unchecked {
+        "slots differ and lie within the cache: values are not known before the call, the engine keeps it",
+    }
+    example "T=6 R=512 D=64 P=8 S=16", "eps=1e-6";
+    source "mirror-cann/ops-transformer:posembedding/kv_rms_norm_rope_cache/docs/aclnnKvRmsNormRopeCache.md";
 }

@@ -87,6 +87,8 @@ pub struct TensorArg {
     pub format: Format,
     /// The axis of `ty` that the op's tensor lacks: all elements along it are the same.
     pub repeated: Option<usize>,
+    /// Whether elements of any type will do that are as wide.
+    pub bits: bool,
 }
 
 impl Call {
@@ -116,6 +118,11 @@ impl fmt::Display for Violation {
 }
 
 impl TensorArg {
+    /// Whether the call takes a tensor of this element type.
+    pub fn takes(&self, dtype: DType) -> bool {
+        self.ty.dtype == dtype || (self.bits && self.ty.dtype.bits() == dtype.bits())
+    }
+
     /// The layout that the call sees of a tensor that lies so; `None` if strides cannot express it, or the call wants
     /// it densely packed.
     pub fn layout(&self, lies: &ViewLayout) -> Option<ViewLayout> {
@@ -279,7 +286,8 @@ impl Binder<'_> {
         if rank >= 2 && self.is_swapped(source) {
             shape.swap(rank - 2, rank - 1);
         }
-        Some(TensorType::new(source.cast.unwrap_or(ty.dtype), shape))
+        let bits = source.bits_as.filter(|dtype| dtype.bits() == ty.dtype.bits());
+        Some(TensorType::new(source.cast.or(bits).unwrap_or(ty.dtype), shape))
     }
 
     fn is_swapped(&self, source: &TensorSource) -> bool {
@@ -489,6 +497,7 @@ impl Binder<'_> {
             strided: source.strided,
             format: source.format,
             repeated: source.repeated,
+            bits: source.bits_as.is_some(),
         }
     }
 }

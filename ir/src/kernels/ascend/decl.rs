@@ -138,6 +138,8 @@ pub struct TensorSource {
     pub strided: bool,
     /// The element type that the call wants or gives, where it is not the op's: a cast stands before or behind it.
     pub cast: Option<DType>,
+    /// The element type as which the call sees what is as wide, where only bits matter.
+    pub bits_as: Option<DType>,
     /// How its elements are stored.
     pub format: Format,
     /// Whether the call does without it.
@@ -296,6 +298,7 @@ const fn tensor(of: TensorOf, shape: &'static str) -> Source {
         format: Format::Nd,
         optional: false,
         repeated: None,
+        bits_as: None,
     })
 }
 
@@ -328,6 +331,14 @@ impl Source {
     pub const fn cast(self, dtype: DType) -> Self {
         match self {
             Source::Tensor(tensor) => Source::Tensor(TensorSource { cast: Some(dtype), ..tensor }),
+            other => other,
+        }
+    }
+
+    /// The call moves bits and sees them as of this type, if the op's is as wide.
+    pub const fn bits_as(self, dtype: DType) -> Self {
+        match self {
+            Source::Tensor(tensor) => Source::Tensor(TensorSource { bits_as: Some(dtype), ..tensor }),
             other => other,
         }
     }

@@ -8,6 +8,7 @@ macro_rules! unary {
         $upper:ident = $name:ident: $op:ident, $entry:literal;
         args { $($arg:ident: $ty:ident = $source:expr;)* }
         out $out:ident;
+        $(least $least:literal;)?
         example $attrs:literal;
         source $origin:literal;
     ) => {
@@ -25,7 +26,7 @@ macro_rules! unary {
                 A2_A3: "bf16 -> bf16";
             }
             limits {
-                ALL: "axes <= 8";
+                ALL: "axes <= 8" $(, $least)?;
             }
             unchecked {}
             example "..=3 ..=64", $attrs;
@@ -116,6 +117,7 @@ unary! {
         clipValueMax: scalar = Source::Attr("greatest");
     }
     out out;
+    least "axes >= 1";
     example "least=-1.0, greatest=1.0";
     source "hicann/ops-math:conversion/clip_by_value_v2/docs/aclnnClamp.md";
 }

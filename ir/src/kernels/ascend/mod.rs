@@ -142,7 +142,11 @@ pub static DECLS: &[&AclnnDecl] = &[
     &cache::CACHE_WRITE_PAIR_LATENT,
     &cache::CACHE_WRITE,
     &cache::CACHE_READ,
+    &cache::KV_RMS_NORM_ROPE_CACHE,
     &rope::APPLY_ROTARY,
+    &rope::APPLY_ROTARY_PAIR,
+    &rope::APPLY_ROTARY_PAIR_V1,
+    &rope::INTERLEAVE_ROPE,
     &moe::MOE_GATING_SIGMOID,
     &moe::MOE_GATING_SOFTMAX,
     &moe::MOE_GATING_SOFTMAX_V2,
@@ -177,6 +181,8 @@ pub static DECLS: &[&AclnnDecl] = &[
     &index::GATHER_PARTS,
     &index::TAKE_ALONG,
     &index::CONCAT,
+    &index::PAD,
+    &index::REPEAT_HEADS,
 ];
 
 /// The declaration of this name.

@@ -233,7 +233,9 @@ aclnn! {
             "bf16 i32 bf16 f32 -> bf16";
     }
     limits {}
-    unchecked {}
+    unchecked {
+        "f32 weights beside bf16 rows are documented, but not registered in CANN 8.1: which release is there is not known",
+    }
     example "T=3 H=64 k=2", "";
     source "mirror-cann/ops-transformer:moe/moe_finalize_routing_v2/docs/aclnnMoeFinalizeRoutingV2.md";
 }

@@ -14,6 +14,7 @@ use crate::error::CliError;
 use crate::inputs::{Inputs, is_same_output};
 use crate::output;
 use crate::plan_source::{base_dir, read};
+use crate::prediction;
 use crate::usage::UsageError;
 
 /// Show what a plan holds
@@ -176,6 +177,7 @@ fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
             }
         }
     }
+    prediction::write_predictions(&mut out, plan)?;
     if !meta.rewrites.is_empty() {
         writeln!(out, "\nrewrites")?;
         for (rule, count) in &meta.rewrites {
@@ -263,12 +265,15 @@ fn to_json(plan: &Plan) -> Value {
             "name": program.name,
             "variants": program.variants.iter().map(variant_json).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
+        "predicted": prediction::to_json(plan),
         "weights": {
             "dir": plan.weights.dir,
             "files": plan.weights.files.iter().map(|file| json!({ "name": file.name, "bytes": file.len })).collect::<Vec<_>>(),
             "recipes": plan.weights.recipes.iter().map(|recipe| json!({
                 "name": recipe.name.as_str(),
                 "type": recipe.ty().map(ToString::to_string),
+                "format": recipe.format.name(),
+                "bytes": recipe.stored_bytes(),
                 "identity": recipe.identity().is_some(),
                 "body": mscc_ir::text::print_function(&recipe.body),
             })).collect::<Vec<_>>(),

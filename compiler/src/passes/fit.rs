@@ -1,0 +1,329 @@
+//! Attention of sizes that the target's operators do not take, computed by one of theirs.
+//!
+//! Heads are filled up with zeros to the next width that an operator takes, in caches too: scores and results are the
+//! same, the zeros are cut off behind. Where no operator takes sequences of several new tokens, each new token is a row
+//! of its own, with the pages of its sequence and as many tokens as it sees.
+
+use std::collections::BTreeMap;
+
+use mscc_ir::graph::{CacheRef, Graph, Leaf, NodeId, NodeKind, Value};
+use mscc_ir::module::CacheGroup;
+use mscc_ir::ops::{CacheRead, Effect, Gather, Op, OpKind, Pad, RepeatHeads, Split, TokenAttention};
+use mscc_ir::{Dim, Module, TensorType, step};
+
+use super::rebuild::Rebuild;
+use crate::target::{Device, Target};
+
+/// Heads of attention over a paged cache, in sequences of any length.
+const WIDTHS: [u32; 2] = [64, 128];
+/// Width of heads of expanded latent attention, and of what is rotated.
+const EXPANDED: (u32, u32) = (128, 64);
+/// Width of latents, and of what is rotated.
+const LATENT: (u32, u32) = (512, 64);
+/// What a head's width must be a multiple of where each token is a row.
+const ROW_BLOCK: i64 = 16;
+
+/// How an op is computed by one that the target has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// The op.
+    op: Op,
+    /// Innermost sizes of operands that are filled up.
+    widths: Vec<Option<u32>>,
+    /// Whether each new token is a row of its own.
+    by_rows: bool,
+    /// The operand of one row for all heads that is spelled out for each.
+    spelled_out: Option<usize>,
+}
+
+/// How `op` can be computed, if the target has no kernel for it as it is.
+pub fn fit(target: &Target, op: &Op, operands: &[TensorType]) -> Option<Fit> {
+    if target.device == Device::Cpu {
+        return None;
+    }
+    let wide = |widths: &[Option<u32>]| Fit {
+        op: op.clone(),
+        widths: widths.to_vec(),
+        by_rows: false,
+        spelled_out: None,
+    };
+    let last = |index: usize| operands.get(index)?.last().as_const();
+    let mut candidates = Vec::new();
+    match op {
+        Op::Attention(attention) => {
+            candidates.extend(WIDTHS.map(|width| wide(&[Some(width); 3])));
+            let plain = attention.window.is_none() && attention.soft_cap.is_none() && operands.len() == 6;
+            let width =
+                u32::try_from((last(1)?.max(last(2)?) + ROW_BLOCK - 1) / ROW_BLOCK * ROW_BLOCK).ok()?;
+            if plain {
+                let op = Op::from(TokenAttention { scale: attention.scale });
+                candidates.push(Fit { op, widths: vec![Some(width); 3], by_rows: true, spelled_out: None });
+            }
+        }
+        Op::RaggedAttention(_) => {
+            let (head, rotary) = EXPANDED;
+            let widths = [Some(head), Some(rotary), Some(head), Some(rotary), Some(head)];
+            candidates.push(Fit { spelled_out: Some(3), ..wide(&widths) });
+        }
+        Op::LatentAttention(_) => {
+            let (latent, rotary) = LATENT;
+            candidates.push(wide(&[Some(latent), Some(rotary), Some(latent), Some(rotary)]));
+        }
+        _ => {}
+    }
+    candidates.into_iter().find(|fit| {
+        let types = fit.operand_types(operands);
+        let results = types.as_ref().and_then(|types| fit.op.infer(types).ok());
+        types.zip(results).is_some_and(|(types, results)| target.kernel(&fit.op, &types, &results).is_ok())
+    })
+}
+
+impl Fit {
+    /// Types of the op's operands; `None` if one is wider than what it should be filled up to.
+    fn operand_types(&self, operands: &[TensorType]) -> Option<Vec<TensorType>> {
+        let mut types = Vec::with_capacity(operands.len());
+        for (index, ty) in operands.iter().enumerate() {
+            types.push(match self.widths.get(index).copied().flatten() {
+                Some(width) if ty.last().as_const()? > i64::from(width) => return None,
+                Some(width) => with_last(ty, Dim::from(width)),
+                None => ty.clone(),
+            });
+        }
+        if let Some(ty) = self.spelled_out.and_then(|index| types.get_mut(index)) {
+            let [rows, width] = &ty.shape[..] else { return None };
+            *ty = TensorType::new(ty.dtype, [rows.clone(), operands[0].shape[1].clone(), width.clone()]);
+        }
+        if self.by_rows {
+            let tokens = operands[0].shape[0].clone();
+            let pages = operands[3].shape[1].clone();
+            let ints = |shape: &[Dim]| TensorType::new(mscc_ir::DType::I32, shape);
+            types.truncate(3);
+            types.extend([ints(&[tokens.clone(), pages]), ints(&[tokens])]);
+        }
+        Some(types)
+    }
+}
+
+fn with_last(ty: &TensorType, width: Dim) -> TensorType {
+    let mut shape = ty.leading().to_vec();
+    shape.push(width);
+    TensorType::new(ty.dtype, shape)
+}
+
+/// Fits the attention of all forms of a model, which share caches. Gives for each form and function, of each node now
+/// there, the node that it stands for.
+pub fn fit_all(modules: &mut [&mut Module], target: &Target) -> Vec<Vec<Vec<NodeId>>> {
+    let mut caches: BTreeMap<(String, String), u32> = BTreeMap::new();
+    for module in modules.iter() {
+        let target = target.with_symbols(&module.symbols);
+        for graph in &module.functions {
+            for (_, node) in graph.nodes() {
+                let Some(fit) = node.op().and_then(|op| needed(&target, graph, op, &node.operands)) else {
+                    continue;
+                };
+                for (value, width) in node.operands.iter().zip(&fit.widths) {
+                    if let (Some(cache), Some(width)) = (cache_of(graph, *value), width) {
+                        let widest = caches.entry((cache.group.clone(), cache.tensor.clone())).or_default();
+                        *widest = (*widest).max(*width);
+                    }
+                }
+            }
+        }
+    }
+    let fit_module = |module: &mut &mut Module| {
+        let target = target.with_symbols(&module.symbols);
+        widen(&mut module.caches, &caches);
+        let functions = module.functions.iter_mut();
+        let fitted = functions.map(|function| {
+            let (fitted, sources) = Fitter::new(function, &caches, &target).run();
+            *function = fitted;
+            sources
+        });
+        fitted.collect()
+    };
+    modules.iter_mut().map(fit_module).collect()
+}
+
+/// How an op is to be computed, where it cannot be as it is.
+fn needed(target: &Target, graph: &Graph, op: &Op, operands: &[Value]) -> Option<Fit> {
+    let is_attention =
+        matches!(op.kind(), OpKind::Attention | OpKind::RaggedAttention | OpKind::LatentAttention);
+    if !is_attention {
+        return None;
+    }
+    let types: Vec<TensorType> = operands.iter().map(|value| graph.ty(*value).clone()).collect();
+    let results = op.infer(&types).ok()?;
+    match target.kernel(op, &types, &results) {
+        Ok(_) => None,
+        Err(_) => fit(target, op, &types),
+    }
+}
+
+/// The cache that a value is, written to or not.
+fn cache_of(graph: &Graph, mut value: Value) -> Option<&CacheRef> {
+    loop {
+        match &graph.node(value.node).kind {
+            NodeKind::Leaf(Leaf::Cache(cache)) => return Some(cache),
+            NodeKind::Op(op) if op.kind().effect() == Effect::Writes => {
+                value = graph.node(value.node).operands[value.index as usize];
+            }
+            NodeKind::Leaf(_) | NodeKind::Op(_) => return None,
+        }
+    }
+}
+
+fn widen(groups: &mut [CacheGroup], caches: &BTreeMap<(String, String), u32>) {
+    for group in groups {
+        for tensor in &mut group.tensors {
+            let width = caches.get(&(group.name.clone(), tensor.name.clone()));
+            if let (Some(width), Some(last)) = (width, tensor.row.last_mut()) {
+                *last = *width;
+            }
+        }
+    }
+}
+
+struct Fitter<'a> {
+    graph: &'a Graph,
+    caches: &'a BTreeMap<(String, String), u32>,
+    target: &'a Target,
+    out: Graph,
+    rebuild: Rebuild<'a>,
+}
+
+/// Nodes are made of parts of a sound graph, by ops whose types were worked out with them.
+const SOUND: &str = "the types fit by construction";
+
+impl<'a> Fitter<'a> {
+    fn new(graph: &'a Graph, caches: &'a BTreeMap<(String, String), u32>, target: &'a Target) -> Self {
+        Fitter { graph, caches, target, out: Graph::new(&graph.name), rebuild: Rebuild::new(graph) }
+    }
+
+    /// The function, and of each of its nodes the node that it stands for.
+    fn run(mut self) -> (Graph, Vec<NodeId>) {
+        let mut sources = Vec::with_capacity(self.graph.len());
+        for (id, node) in self.graph.nodes() {
+            match &node.kind {
+                NodeKind::Leaf(Leaf::Cache(cache)) => self.cache(id, cache),
+                NodeKind::Leaf(_) => self.rebuild.copy(&mut self.out, id),
+                NodeKind::Op(Op::CacheRead(read)) => self.read(id, read),
+                NodeKind::Op(op @ (Op::CacheWrite(_) | Op::CacheWritePair(_))) => self.write(id, op),
+                NodeKind::Op(op) => match needed(self.target, self.graph, op, &node.operands) {
+                    Some(fit) => self.attend(id, fit),
+                    None => self.rebuild.copy(&mut self.out, id),
+                },
+            }
+            sources.resize(self.out.len(), id);
+        }
+        for (sink, value) in self.graph.sinks() {
+            self.out.sink(sink.clone(), self.rebuild.mapped(*value));
+        }
+        (self.out, sources)
+    }
+
+    fn add(&mut self, op: impl Into<Op>, operands: &[Value], name: &str, id: NodeId) -> Value {
+        let value = self.out.op1(op, operands, name).expect(SOUND);
+        self.out.set_origins(value.node, self.graph.origins(id).to_vec());
+        value
+    }
+
+    fn mapped(&self, id: NodeId) -> Vec<Value> {
+        self.graph.node(id).operands.iter().map(|value| self.rebuild.mapped(*value)).collect()
+    }
+
+    fn cache(&mut self, id: NodeId, cache: &CacheRef) {
+        let result = &self.graph.node(id).results[0];
+        let width = self.caches.get(&(cache.group.clone(), cache.tensor.clone()));
+        let ty = width.map_or(result.ty.clone(), |width| with_last(&result.ty, Dim::from(*width)));
+        let value = self.out.leaf(Leaf::Cache(cache.clone()), &result.name, ty);
+        self.rebuild.set(Value { node: id, index: 0 }, value);
+    }
+
+    /// Rows are as wide as the cache into which they go: operands are caches, then rows, then slots.
+    fn write(&mut self, id: NodeId, op: &Op) {
+        let mut operands = self.mapped(id);
+        let count = self.graph.node(id).results.len();
+        for at in 0..count {
+            let width = self.out.ty(operands[at]).last();
+            operands[count + at] = self.filled(operands[count + at], &width, id);
+        }
+        let names: Vec<&str> =
+            self.graph.node(id).results.iter().map(|result| result.name.as_str()).collect();
+        let results = self.out.op(op.clone(), &operands, &names).expect(SOUND);
+        self.out.set_origins(results[0].node, self.graph.origins(id).to_vec());
+        for (index, result) in results.into_iter().enumerate() {
+            self.rebuild.set(Value { node: id, index: index as u32 }, result);
+        }
+    }
+
+    fn read(&mut self, id: NodeId, read: &CacheRead) {
+        let result = &self.graph.node(id).results[0];
+        let rows = self.mapped(id);
+        let value = self.out.op1(Op::from(read.clone()), &rows, &result.name).expect(SOUND);
+        self.out.set_origins(value.node, self.graph.origins(id).to_vec());
+        let value = self.cut(value, &result.ty.last(), &result.name, id);
+        self.rebuild.set(Value { node: id, index: 0 }, value);
+    }
+
+    fn attend(&mut self, id: NodeId, fit: Fit) {
+        let node = self.graph.node(id);
+        let mut operands = self.mapped(id);
+        for (operand, width) in operands.iter_mut().zip(&fit.widths) {
+            if let Some(width) = width {
+                *operand = self.filled(*operand, &Dim::from(*width), id);
+            }
+        }
+        let result = &node.results[0];
+        if let Some(index) = fit.spelled_out {
+            let heads =
+                self.out.ty(operands[0]).shape[1].as_const().and_then(|heads| u32::try_from(heads).ok());
+            let heads = heads.expect("the number of heads is a size of the model");
+            let name = format!("{}.k_rope", result.name);
+            operands[index] = self.add(RepeatHeads { heads }, &[operands[index]], &name, id);
+        }
+        if fit.by_rows {
+            let sequence = self.input("token_sequence");
+            let pages =
+                self.add(Gather, &[operands[3], sequence], &format!("{}.block_table", result.name), id);
+            operands.truncate(3);
+            operands.extend([pages, self.input("token_context")]);
+        }
+        let y = self.add(fit.op, &operands, &result.name, id);
+        let y = self.cut(y, &result.ty.last(), &result.name, id);
+        self.rebuild.set(Value { node: id, index: 0 }, y);
+    }
+
+    /// The value with zeros behind its rows up to `width`.
+    fn filled(&mut self, value: Value, width: &Dim, id: NodeId) -> Value {
+        if self.out.ty(value).last() == *width {
+            return value;
+        }
+        let size = width.as_const().and_then(|width| u32::try_from(width).ok()).expect("widths are numbers");
+        // One value may be filled up for several users.
+        let name = format!("{}.filled.{}", self.out.value_name(value), self.out.len());
+        self.add(Pad { size }, &[value], &name, id)
+    }
+
+    /// The first `width` elements of each row.
+    fn cut(&mut self, value: Value, width: &Dim, name: &str, id: NodeId) -> Value {
+        let whole = self.out.ty(value).last();
+        if whole == *width {
+            return value;
+        }
+        let names = [format!("{name}.cut"), format!("{name}.zeros")];
+        let split = Split { axis: -1, sizes: vec![width.clone(), whole - width.clone()] };
+        let parts = self.out.op(Op::from(split), &[value], &[&names[0], &names[1]]).expect(SOUND);
+        self.out.set_origins(parts[0].node, self.graph.origins(id).to_vec());
+        parts[0]
+    }
+
+    /// An input of the step, brought in once.
+    fn input(&mut self, name: &str) -> Value {
+        let known = self.out.leaves().find(|(_, leaf)| matches!(leaf, Leaf::Input(other) if other == name));
+        if let Some((value, _)) = known {
+            return value;
+        }
+        let ty = step::input_type(name).expect("the contract has it");
+        self.out.leaf(Leaf::Input(name.to_owned()), name, ty)
+    }
+}

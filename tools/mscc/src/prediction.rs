@@ -1,0 +1,84 @@
+//! What a plan is expected to take on its device, as text and as data.
+
+use std::fmt::{self, Write};
+
+use mscc_compiler::predict::{Prediction, predict};
+use mscc_ir::kernels::ascend::Soc;
+use mscc_ir::plan::Plan;
+use serde_json::{Value, json};
+
+/// The predictions for an NPU: on the host, `mscc run` says what it takes.
+pub fn predictions(plan: &Plan) -> Vec<Prediction> {
+    if Soc::by_target(&plan.meta.target).is_some() { predict(plan) } else { Vec::new() }
+}
+
+/// A part of the summary for each typical step; empty for a plan for the host.
+pub fn write_predictions(out: &mut String, plan: &Plan) -> fmt::Result {
+    let Some(soc) = Soc::by_target(&plan.meta.target) else { return Ok(()) };
+    writeln!(out, "\npredicted for {}, from figures of its documents: nothing was measured", soc.target)?;
+    for uncertain in soc.uncertain {
+        writeln!(out, "  uncertain: {uncertain}")?;
+    }
+    for prediction in predictions(plan) {
+        let step = prediction.step;
+        writeln!(
+            out,
+            "  {}, {} × {} new tokens at {}: {} launches, {}",
+            step.name,
+            step.sequences,
+            step.new_tokens,
+            step.context,
+            prediction.launches(),
+            time(prediction.ps())
+        )?;
+        for function in prediction.functions.iter().filter(|function| function.calls > 0) {
+            writeln!(
+                out,
+                "    @{:<24} × {:<3} {:>3} launches, {:>10}, bound by {}",
+                function.name,
+                function.calls,
+                function.launches,
+                time(function.ps),
+                function.bounds.name()
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for scripts.
+pub fn to_json(plan: &Plan) -> Value {
+    let predictions = predictions(plan);
+    let microseconds = |ps: u64| ps as f64 / 1e6;
+    let one = |prediction: &Prediction| {
+        let functions = prediction.functions.iter().map(|function| {
+            json!({
+                "name": function.name,
+                "calls": function.calls,
+                "launches": function.launches,
+                "microseconds": microseconds(function.ps),
+                "bound_by": function.bounds.name(),
+                "memory_microseconds": microseconds(function.bounds.memory),
+                "compute_microseconds": microseconds(function.bounds.compute),
+                "launch_microseconds": microseconds(function.bounds.launch),
+            })
+        });
+        json!({
+            "step": prediction.step.name,
+            "sequences": prediction.step.sequences,
+            "new_tokens": prediction.step.new_tokens,
+            "context": prediction.step.context,
+            "variant": prediction.variant,
+            "launches": prediction.launches(),
+            "microseconds": microseconds(prediction.ps()),
+            "functions": functions.collect::<Vec<_>>(),
+        })
+    };
+    predictions.iter().map(one).collect()
+}
+
+/// Picoseconds in a unit that fits.
+fn time(ps: u64) -> String {
+    let ps = ps as f64;
+    if ps >= 1e9 { format!("{:.2} ms", ps / 1e9) } else { format!("{:.1} µs", ps / 1e6) }
+}
