@@ -238,13 +238,15 @@ impl<'a> Checker<'a> {
             return;
         }
         let memory = memory(graph);
-        let of = |value: &Value| memory[value.node.index()];
-        let mut readers: HashMap<NodeId, usize> = HashMap::new();
+        let of = |value: &Value| memory[value];
+        let mut readers: HashMap<Value, usize> = HashMap::new();
         for (_, node) in graph.nodes().filter(|(_, node)| !is_view(node)) {
-            let read: HashSet<NodeId> = node.operands.iter().map(of).collect();
-            let twice =
-                writes(node) && node.operands[1..].iter().any(|value| of(value) == of(&node.operands[0]));
-            for place in read {
+            let places: Vec<Value> = node.operands.iter().map(of).collect();
+            let written = if writes(node) { node.results.len() } else { 0 };
+            let is_first = |(at, place): (usize, &Value)| (!places[..at].contains(place)).then_some(*place);
+            for place in places.iter().enumerate().filter_map(is_first) {
+                let reads = places.iter().filter(|other| **other == place).count();
+                let twice = reads > 1 && places[..written].contains(&place);
                 *readers.entry(place).or_default() += if twice { 2 } else { 1 };
             }
         }
@@ -252,11 +254,11 @@ impl<'a> Checker<'a> {
             *readers.entry(of(value)).or_default() += 1;
         }
         for (_, node) in graph.nodes().filter(|(_, node)| writes(node)) {
-            let old = node.operands[0];
-            let is_weight = matches!(graph.node(of(&old)).kind, NodeKind::Leaf(Leaf::Weight(_)));
-            if is_weight || readers.get(&of(&old)).is_some_and(|count| *count > 1) {
-                let writer = node.results[0].name.clone();
-                self.report(graph, graph.value_name(old), Problem::Overwritten(writer));
+            for (old, new) in node.operands.iter().zip(&node.results) {
+                let is_weight = matches!(graph.node(of(old).node).kind, NodeKind::Leaf(Leaf::Weight(_)));
+                if is_weight || readers.get(&of(old)).is_some_and(|count| *count > 1) {
+                    self.report(graph, graph.value_name(*old), Problem::Overwritten(new.name.clone()));
+                }
             }
         }
     }
@@ -343,17 +345,21 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// For each node, the node whose memory its results share: views share that of operand 0, leaves that of the first
+/// For each value, the one whose memory it shares: views share that of operand 0, leaves that of the first
 /// leaf for the same thing.
-fn memory(graph: &Graph) -> Vec<NodeId> {
-    let mut memory: Vec<NodeId> = Vec::with_capacity(graph.len());
+fn memory(graph: &Graph) -> HashMap<Value, Value> {
+    let mut memory: HashMap<Value, Value> = HashMap::new();
     let mut leaves: HashMap<&Leaf, NodeId> = HashMap::new();
     for (id, node) in graph.nodes() {
-        memory.push(match &node.kind {
-            NodeKind::Leaf(leaf) => *leaves.entry(leaf).or_insert(id),
-            NodeKind::Op(_) if is_view(node) => memory[node.operands[0].node.index()],
-            NodeKind::Op(_) => id,
-        });
+        for index in 0..node.results.len() as u32 {
+            let value = Value { node: id, index };
+            let place = match &node.kind {
+                NodeKind::Leaf(leaf) => Value { node: *leaves.entry(leaf).or_insert(id), index },
+                NodeKind::Op(_) if is_view(node) => memory[&node.operands[0]],
+                NodeKind::Op(_) => value,
+            };
+            memory.insert(value, place);
+        }
     }
     memory
 }

@@ -118,8 +118,8 @@ pub enum Problem {
         /// What it is used as.
         used: &'static str,
     },
-    /// A rule that rounds more often, of a phase other than `expand`.
-    #[error("only rules of phase `expand` may round more often")]
+    /// A rule that rounds more often, of a phase that only simplifies.
+    #[error("only rules of the phases `choose` and `expand` may round more often")]
     MoreRoundings,
     /// The first matched node is not among those made.
     #[error("`?{0}`, the first node of the left side, equals nothing")]

@@ -144,7 +144,7 @@ pub fn prove(rule: &Rule, seed: u64, rounds: u32) -> Result<Proof, ProofFailure>
     }
     let mean = |error: f64| (error / f64::from(prover.measured.max(1))).sqrt();
     let (left, right) = (mean(prover.errors[0]), mean(prover.errors[1]));
-    if rule.numerics == Numerics::FewerRoundings && right > left * ROUNDING_SLACK {
+    if rule.numerics == Numerics::FewerRoundings && right > left * ROUNDING_SLACK && prover.grows() {
         return Err(ProofFailure::MoreRoundings { left, right });
     }
     let rounding = (prover.measured > 0).then_some((left, right));
@@ -166,6 +166,8 @@ struct Prover<'a> {
     instances: u32,
     /// Sums of squared relative errors of the left and of the right side.
     errors: [f64; 2],
+    /// Sum of the squares of what the right side's is greater.
+    squared_growth: f64,
     measured: u32,
     refused: BTreeMap<String, u32>,
 }
@@ -173,7 +175,17 @@ struct Prover<'a> {
 impl<'a> Prover<'a> {
     fn new(rule: &'a Rule, seed: u64) -> Self {
         let sampler = Sampler::new(seed);
-        Prover { rule, sampler, instances: 0, errors: [0.0; 2], measured: 0, refused: BTreeMap::new() }
+        let refused = BTreeMap::new();
+        Prover { rule, sampler, instances: 0, errors: [0.0; 2], squared_growth: 0.0, measured: 0, refused }
+    }
+
+    /// Whether the growth of errors is more than chance: twice its standard error. A few results that nearly cancel
+    /// have most of both sides' errors.
+    fn grows(&self) -> bool {
+        let count = f64::from(self.measured.max(2));
+        let growth = (self.errors[1] - self.errors[0]) / count;
+        let variance = (self.squared_growth - count * growth * growth) / (count - 1.0);
+        growth > 2.0 * (variance.max(0.0) / count).sqrt()
     }
 
     fn round(&mut self, round: u32) -> Result<(), ProofFailure> {
@@ -284,6 +296,7 @@ impl<'a> Prover<'a> {
                         if let [Some(left), Some(right)] = errors {
                             self.errors[0] += left;
                             self.errors[1] += right;
+                            self.squared_growth += (right - left).powi(2);
                             self.measured += 1;
                         }
                     }

@@ -76,7 +76,7 @@ pub enum Numerics {
     Exact,
     /// The right side rounds less often.
     FewerRoundings,
-    /// The right side rounds more often; for phase `expand` alone.
+    /// The right side rounds more often; for the phases `choose` and `expand` alone.
     MoreRoundings,
 }
 

@@ -202,9 +202,9 @@ impl Emitter<'_> {
 
 /// Whether the chosen form of a class writes memory that outlives the step.
 fn writes(space: &Space, selection: &Selection, class: usize) -> bool {
-    let (maker, index) = maker(space, selection, class);
+    let (maker, _) = maker(space, selection, class);
     match &chosen(space, selection, maker).head {
-        Head::Op(op) => op.kind().effect() == Effect::Writes && index == 0,
+        Head::Op(op) => op.kind().effect() == Effect::Writes,
         Head::Leaf(_) | Head::Proj(_) | Head::Root => false,
     }
 }

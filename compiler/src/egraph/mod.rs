@@ -16,6 +16,8 @@ mod apply;
 mod emit;
 mod language;
 mod matcher;
+#[cfg(test)]
+mod operators_tests;
 mod price;
 mod provenance;
 mod report;

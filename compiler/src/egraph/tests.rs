@@ -142,10 +142,15 @@ fn fused(function: &str) -> (String, Extraction) {
 
 /// Both graphs compute the same at every sink.
 fn assert_same(given: &Graph, chosen: &Graph) {
+    assert_same_at(given, chosen, &sizes);
+}
+
+/// Both graphs compute the same at every sink, at these sizes.
+pub(super) fn assert_same_at(given: &Graph, chosen: &Graph, sizes: &dyn Fn(&Symbol) -> Option<i64>) {
     let mut sampler = Sampler::new(7);
-    let leaves: HashMap<String, Tensor> = sampler.leaves(given, &sizes).unwrap();
-    let old = interpret(given, &sizes, &leaves, Rounding::Exact).unwrap();
-    let new = interpret(chosen, &sizes, &leaves, Rounding::Exact).unwrap();
+    let leaves: HashMap<String, Tensor> = sampler.leaves(given, sizes).unwrap();
+    let old = interpret(given, sizes, &leaves, Rounding::Exact).unwrap();
+    let new = interpret(chosen, sizes, &leaves, Rounding::Exact).unwrap();
     assert_eq!(given.sinks().len(), chosen.sinks().len());
     for ((sink, old_value), (new_sink, new_value)) in given.sinks().iter().zip(chosen.sinks()) {
         assert_eq!(sink, new_sink);

@@ -1,20 +1,20 @@
 //! Rotary embedding of neighbours, the result by halves.
 
-use super::{Check, Draw, EvalError, OpDef, Operand, Rope, TypeError, Work, default_work};
+use super::{ApplyRotary, Check, Draw, EvalError, OpDef, Operand, TypeError, Work, default_work};
 use crate::attr::{AttrError, AttrReader};
 use crate::reference::Tensor;
-use crate::{DType, Dim, TensorType};
+use crate::{Dim, TensorType};
 
-/// Rotates pairs of neighbours, as [`Rope`] does with `interleaved`, and puts the first of all pairs before the second.
+/// Puts the first of all neighbours before the second, then rotates pairs of elements j and j + D/2 as [`ApplyRotary`]
+/// does.
 ///
-/// | value  | shape     | dtype     |                            |
-/// |--------|-----------|-----------|----------------------------|
-/// | `x`    | [T, N, D] | any float | queries or keys            |
-/// | `cos`  | [T, D/2]  | f32       | as `rope_table` gives them |
-/// | `sin`  | [T, D/2]  | f32       |                            |
-/// | -> `y` | [T, N, D] | as `x`    |                            |
+/// | value        | shape     | dtype     |                                                      |
+/// |--------------|-----------|-----------|------------------------------------------------------|
+/// | `x`          | [T, N, D] | any float | queries or keys, D even                              |
+/// | `cos`, `sin` | [T, D]    | as `x`    | a value for every element of the result              |
+/// | -> `y`       | [T, N, D] | as `x`    |                                                      |
 ///
-/// Errors: the tables differ or are not of D/2.
+/// Errors: the tables are not those of `x`; D is odd.
 /// Source: CANN operator list, aclnnInterleaveRope; HF `modeling_deepseek_v3.py`, `apply_rotary_pos_emb_interleave`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InterleaveRope;
@@ -28,16 +28,7 @@ impl OpDef for InterleaveRope {
     }
 
     fn infer(&self, operands: Check<'_>) -> Result<Vec<TensorType>, TypeError> {
-        let (x, cos) = (operands.float(0)?, operands.of_dtype(1, DType::F32)?);
-        operands.rank(0, 3)?;
-        operands.rank(1, 2)?;
-        operands.dim(1, 0, &x.shape[0])?;
-        operands.same_type(2, 1)?;
-        if cos.shape[1].clone() * Dim::constant(2) != x.shape[2] {
-            operands.dim(1, 1, &x.shape[2].floor_div(2))?;
-            return Err(operands.attribute("x", format!("is {} wide, which is odd", x.shape[2])));
-        }
-        Ok(vec![x.clone()])
+        ApplyRotary { interleaved: false }.infer(operands)
     }
 
     fn work(&self, operands: &[TensorType], results: &[TensorType]) -> Work {
@@ -45,20 +36,19 @@ impl OpDef for InterleaveRope {
     }
 
     fn eval(&self, operands: &[Tensor], shapes: &[Vec<usize>]) -> Result<Vec<Tensor>, EvalError> {
-        let rotated = Rope { interleaved: true }.eval(operands, shapes)?;
-        Ok(rotated.iter().map(halves).collect())
+        let [x, cos, sin] = operands else { return Ok(Vec::new()) };
+        ApplyRotary { interleaved: false }.eval(&[halves(x), cos.clone(), sin.clone()], shapes)
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
-        let (dtype, tokens, half) = (draw.float(), draw.dim(), draw.below(4));
-        let table = TensorType::new(DType::F32, [tokens.clone(), Dim::from(half)]);
-        let x = TensorType::new(dtype, [tokens, draw.dim(), Dim::from(2 * half)]);
-        (InterleaveRope, vec![x, table.clone(), table])
+        let (dtype, tokens, width) = (draw.float(), draw.dim(), Dim::from(2 * draw.below(4)));
+        let table = TensorType::new(dtype, [tokens.clone(), width.clone()]);
+        (InterleaveRope, vec![TensorType::new(dtype, [tokens, draw.dim(), width]), table.clone(), table])
     }
 }
 
 /// The first of all neighbours along the innermost axis before the second.
-pub(super) fn halves(x: &Tensor) -> Tensor {
+fn halves(x: &Tensor) -> Tensor {
     let (width, half) = (x.last().max(1), x.last() / 2);
     x.pick(&x.shape, |at| {
         let (row, column) = (at / width * width, at % width);
@@ -77,17 +67,12 @@ mod tests {
             OpKind::InterleaveRope,
             &[
                 (
-                    &["f32[T, 2, 8]", "f32[T, 3]", "f32[T, 3]"],
+                    &["f32[T, 2, 8]", "f32[T, 4]", "f32[T, 4]"],
                     "",
-                    "`cos` has size 3 along axis 1, expected 4",
+                    "`cos` has size 4 along axis 1, expected 8",
                 ),
-                (&["f32[T, 2, 7]", "f32[T, 3]", "f32[T, 3]"], "", "is 7 wide, which is odd"),
-                (&["f32[T, 2, 6]", "f16[T, 3]", "f16[T, 3]"], "", "`cos` is f16, expected f32"),
-                (
-                    &["f32[T, 2, 6]", "f32[T, 3]", "f32[T, 2]"],
-                    "",
-                    "`sin` has size 2 along axis 1, expected 3",
-                ),
+                (&["f32[T, 2, 7]", "f32[T, 7]", "f32[T, 7]"], "", "`x` has size 7 along axis 2, expected 6"),
+                (&["f32[T, 2, 6]", "f16[T, 6]", "f16[T, 6]"], "", "`cos` is f16, expected f32"),
             ],
         );
     }

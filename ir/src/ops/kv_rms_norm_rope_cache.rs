@@ -1,7 +1,8 @@
 //! Latents normalised and rotary keys rotated on their way into the cache, in one pass.
 
-use super::interleave_rope::halves;
-use super::{CacheWritePair, Check, Domain, Draw, Effect, EvalError, OpDef, Operand, Rope, TypeError, Work};
+use super::{
+    CacheWritePair, Check, Domain, Draw, Effect, EvalError, InterleaveRope, OpDef, Operand, TypeError, Work,
+};
 use crate::attr::{Attr, AttrError, AttrReader, Attrs, Float};
 use crate::reference::{self, Tensor};
 use crate::{DType, Dim, TensorType};
@@ -14,7 +15,7 @@ use crate::{DType, Dim, TensorType};
 /// | `rope_cache`     | [P, block, D] | as `latent_cache` | pages                                         |
 /// | `kv`             | [T, R + D]    | as `latent_cache` | latent, then what is rotated                  |
 /// | `weight`         | \[R\]           | any float | of the norm                                           |
-/// | `cos`, `sin`     | [T, D/2]      | f32       | as `rope_table` gives them                            |
+/// | `cos`, `sin`     | [T, D]        | as `latent_cache` | a value for every element rotated             |
 /// | `slot_mapping`   | \[T\]           | i32       | page * block + offset; negative: not kept             |
 /// | -> `latent_cache` | [P, block, R] | as `latent_cache` | the same memory                              |
 /// | -> `rope_cache`  | [P, block, D] | as `latent_cache` | the same memory                               |
@@ -63,11 +64,13 @@ impl OpDef for KvRmsNormRopeCache {
         operands.dim(2, 1, &(width.clone() + rotary.clone()))?;
         operands.float(3)?;
         operands.shape(3, &[width])?;
-        let cos = operands.of_dtype(4, DType::F32)?;
-        operands.rank(4, 2)?;
-        operands.dim(4, 0, &kv.shape[0])?;
-        operands.same_type(5, 4)?;
-        operands.dim(1, 2, &(cos.last() * Dim::constant(2)))?;
+        let halves = rotary.floor_div(2) * Dim::constant(2);
+        operands.dim(1, 2, &halves)?;
+        let table = [kv.shape[0].clone(), rotary];
+        for index in 4..6 {
+            operands.of_dtype(index, latent.dtype)?;
+            operands.shape(index, &table)?;
+        }
         operands.of_dtype(6, DType::I32)?;
         operands.shape(6, &kv.shape[..1])?;
         if self.eps.0 < 0.0 {
@@ -91,20 +94,18 @@ impl OpDef for KvRmsNormRopeCache {
         let latent = reference::rms_norm(&part(0, width), weight, self.eps.0, None);
         let shape = [tokens, 1, rotary];
         let rope = Tensor { shape: shape.to_vec(), ..part(width, rotary) };
-        let rotated =
-            Rope { interleaved: true }.eval(&[rope, cos.clone(), sin.clone()], &[shape.to_vec()])?;
+        let rotated = InterleaveRope.eval(&[rope, cos.clone(), sin.clone()], &[shape.to_vec()])?;
         let mut operands = vec![latent_cache.clone(), rope_cache.clone(), latent];
-        operands.extend(rotated.iter().map(|x| Tensor { shape: vec![tokens, rotary], ..halves(x) }));
+        operands.extend(rotated.into_iter().map(|x| Tensor { shape: vec![tokens, rotary], ..x }));
         operands.push(slots.clone());
         CacheWritePair.eval(&operands, shapes)
     }
 
     fn example(draw: &mut Draw) -> (Self, Vec<TensorType>) {
-        let (dtype, width, half) = (draw.float(), draw.dim(), Dim::from(draw.below(4)));
+        let (dtype, width, rotary) = (draw.float(), draw.dim(), Dim::from(2 * draw.below(4)));
         let (pages, block, tokens) = (Dim::symbol("P"), draw.dim(), Dim::symbol("T"));
-        let rotary = half.clone() * Dim::constant(2);
         let cache = |width: &Dim| TensorType::new(dtype, [pages.clone(), block.clone(), width.clone()]);
-        let table = TensorType::new(DType::F32, [tokens.clone(), half]);
+        let table = TensorType::new(dtype, [tokens.clone(), rotary.clone()]);
         let operands = vec![
             cache(&width),
             cache(&rotary),
@@ -132,22 +133,22 @@ mod tests {
             OpKind::KvRmsNormRopeCache,
             &[
                 (
-                    &with("f32[T, 6]", "f32[6]", "f32[T, 1]"),
+                    &with("f32[T, 6]", "f32[6]", "f32[T, 2]"),
                     "eps=1.0",
                     "`kv` has size 6 along axis 1, expected 8",
                 ),
-                (&with("f16[T, 8]", "f32[6]", "f32[T, 1]"), "eps=1.0", "`kv` is f16, expected f32"),
+                (&with("f16[T, 8]", "f32[6]", "f32[T, 2]"), "eps=1.0", "`kv` is f16, expected f32"),
                 (
-                    &with("f32[T, 8]", "f32[8]", "f32[T, 1]"),
+                    &with("f32[T, 8]", "f32[8]", "f32[T, 2]"),
                     "eps=1.0",
                     "`weight` has size 8 along axis 0, expected 6",
                 ),
                 (
-                    &with("f32[T, 8]", "f32[6]", "f32[T, 2]"),
+                    &with("f32[T, 8]", "f32[6]", "f32[T, 1]"),
                     "eps=1.0",
-                    "`rope_cache` has size 2 along axis 2, expected 4",
+                    "`cos` has size 1 along axis 1, expected 2",
                 ),
-                (&with("f32[T, 8]", "f32[6]", "f32[T, 1]"), "eps=-1.0", "`eps`: is negative"),
+                (&with("f32[T, 8]", "f32[6]", "f32[T, 2]"), "eps=-1.0", "`eps`: is negative"),
             ],
         );
     }

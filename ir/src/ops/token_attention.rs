@@ -88,7 +88,9 @@ impl OpDef for TokenAttention {
             for head in 0..heads {
                 let kv_head = head / (heads / kv_heads);
                 let query = &q.floats()[(token * heads + head) * width..][..width];
-                let row = |cache: &[f64], slot: usize, width: usize| (slot * kv_heads + kv_head) * width..cache.len();
+                let row = |cache: &[f64], slot: usize, width: usize| {
+                    (slot * kv_heads + kv_head) * width..cache.len()
+                };
                 let score = |slot: &usize| {
                     let key = &k.floats()[row(k.floats(), *slot, width)][..width];
                     attend::dot(query, key) * self.scale.0

@@ -61,7 +61,7 @@ pub(super) fn rule(sections: &Sections<'_>) -> Result<Rule, RuleError> {
             return Err(matched.error_at(*place, Problem::UnboundAxis(name.name().to_owned())));
         }
     }
-    if numerics == Numerics::MoreRoundings && phase != Phase::Expand {
+    if numerics == Numerics::MoreRoundings && !matches!(phase, Phase::Choose | Phase::Expand) {
         let part = sections.require("numerics")?;
         return Err(part.error_at(part.at, Problem::MoreRoundings));
     }
