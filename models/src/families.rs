@@ -71,10 +71,10 @@ fn nearest_family(config: &HfConfig, name: &str) -> (&'static Family, UnreadKeys
     let alike =
         nearest(name, names).and_then(|name| builtin().iter().find(|family| family.model_type == name));
     if let Some(family) = alike {
-        return (family, UnreadKeys::new(config, family));
+        return (family, UnreadKeys::new(config, family, None));
     }
     let common = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let families = builtin().iter().map(|family| (family, UnreadKeys::new(config, family)));
+    let families = builtin().iter().map(|family| (family, UnreadKeys::new(config, family, None)));
     let nearest = families.min_by_key(|(family, keys)| {
         // Of families that know as much of it, the one that knows least besides.
         let left = keys.lacking.len() + keys.unknown.len();

@@ -32,11 +32,17 @@ pub struct LackingKey {
     pub value: String,
     /// What it asks for.
     pub what: String,
+    /// Up to which `max_model_len` it changes nothing, if there is such a length.
+    pub reach: Option<u64>,
 }
 
 impl fmt::Display for LackingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` = {}: {}", self.key, self.value, self.what)
+        write!(f, "`{}` = {}: {}", self.key, self.value, self.what)?;
+        match self.reach {
+            Some(reach) => write!(f, "; with --max-model-len {reach} or less it changes nothing"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -65,8 +71,11 @@ impl fmt::Display for Ignored {
 }
 
 impl UnreadKeys {
-    /// Sorts the keys of `config` that `family` does not read.
-    pub fn new(config: &HfConfig, family: &Family) -> UnreadKeys {
+    /// Sorts the keys of `config` that `family` does not read, for sequences of at most `max_model_len` tokens, by
+    /// default as many as the config says.
+    pub fn new(config: &HfConfig, family: &Family, max_model_len: Option<u32>) -> UnreadKeys {
+        let stated = || config.value("max_position_embeddings").ok().flatten().and_then(Value::as_u64);
+        let longest = max_model_len.map(u64::from).or_else(stated);
         let read: BTreeSet<&str> = family.keys().chain(READ_FOR_ALL).collect();
         let visit = |key: &str| match () {
             () if read.contains(key) => Visit::Skip,
@@ -85,7 +94,7 @@ impl UnreadKeys {
             let own = family.ignore.iter().find(|(ignored, _)| *ignored == key);
             let meaning = match own {
                 Some((_, reason)) => Meaning::Nothing(reason),
-                None => meaning(config, &key, value, &of_others),
+                None => meaning(config, &key, value, longest, &of_others),
             };
             match meaning {
                 Meaning::Nothing(reason) => {
@@ -94,8 +103,9 @@ impl UnreadKeys {
                         reason: reason.to_owned(),
                     });
                 }
-                Meaning::Lacking(what) => {
-                    push(&mut keys.lacking, || LackingKey { key: spelling, value: shortened(value), what });
+                Meaning::Lacking(what, reach) => {
+                    let value = shortened(value);
+                    push(&mut keys.lacking, || LackingKey { key: spelling, value, what, reach });
                 }
                 Meaning::Unknown => push(&mut keys.unknown, || UnknownKey {
                     nearest: nearest_key(&read, &key, &spelling),
@@ -124,8 +134,8 @@ fn push<T>(keys: &mut Vec<T>, key: impl FnOnce() -> T) {
 enum Meaning<'a> {
     /// Nothing, and why.
     Nothing(&'a str),
-    /// What it asks for.
-    Lacking(String),
+    /// What it asks for, and up to which length of sequences it changes nothing.
+    Lacking(String, Option<u64>),
     Unknown,
 }
 
@@ -133,37 +143,42 @@ fn meaning(
     config: &Fields,
     key: &str,
     value: &Value,
+    longest: Option<u64>,
     of_others: &BTreeMap<&str, &Family>,
 ) -> Meaning<'static> {
     if let Some(feature) = feature(key) {
-        let is_neutral = (feature.is_neutral)(value, config);
-        return if is_neutral {
-            Meaning::Nothing(SWITCHED_OFF)
-        } else {
-            Meaning::Lacking(feature.what.to_owned())
+        let reach = (feature.reach)(value, config);
+        let is_far = reach.zip(longest).is_some_and(|(reach, longest)| longest <= reach);
+        return match (feature.is_neutral)(value, config) {
+            true => Meaning::Nothing(SWITCHED_OFF),
+            false if is_far => Meaning::Nothing(OUT_OF_REACH),
+            false => Meaning::Lacking(feature.what.to_owned(), reach.filter(|reach| *reach > 0)),
         };
     }
     match (why_irrelevant(key), of_others.get(key)) {
         (Some(reason), _) => Meaning::Nothing(reason),
         (None, Some(_)) if is_off(value) => Meaning::Nothing(SWITCHED_OFF),
-        (None, Some(other)) => Meaning::Lacking(format!("a key of family {}", other.model_type)),
+        (None, Some(other)) => Meaning::Lacking(format!("a key of family {}", other.model_type), None),
         (None, None) => Meaning::Unknown,
     }
 }
 
 const SWITCHED_OFF: &str = "with this value it asks for nothing";
+const OUT_OF_REACH: &str = "with this value it changes nothing for sequences as long as max_model_len";
 
 /// The known key with almost this name; inside an object, whatever the object is called.
 fn nearest_key(read: &BTreeSet<&str>, key: &str, spelling: &str) -> Option<String> {
     let tables: Vec<&str> = feature_keys().chain(irrelevant_keys()).collect();
     let known = || read.iter().chain(&tables).copied();
-    match (key.rsplit_once('.'), spelling.rsplit_once('.')) {
+    let nearest = match (key.rsplit_once('.'), spelling.rsplit_once('.')) {
         (Some((_, key)), Some((object, _))) => {
             let inner = known().filter_map(|known| Some(known.rsplit_once('.')?.1));
             nearest(key, inner).map(|nearest| format!("{object}.{nearest}"))
         }
         _ => nearest(key, known()).map(str::to_owned),
-    }
+    };
+    // The same key of another object.
+    nearest.filter(|nearest| nearest != spelling)
 }
 
 /// JSON in at most a few words.
@@ -187,7 +202,7 @@ mod tests {
     fn sorted(family: &str, config: &Value) -> UnreadKeys {
         let config = HfConfig::parse(Path::new("config.json"), config.to_string().as_bytes()).unwrap();
         let family = families::builtin().iter().find(|other| other.model_type == family).unwrap();
-        UnreadKeys::new(&config, family)
+        UnreadKeys::new(&config, family, None)
     }
 
     /// Each key alone: `error WHAT`, `warning NEAREST`, `ignored`, or `read`.
@@ -210,6 +225,11 @@ mod tests {
             ("llama", json!({"use_sliding_window": false}), "ignored with this value it asks for nothing"),
             ("llama", json!({"max_window_layers": 28}), "ignored counts layers"),
             ("llama", json!({"sliding_window": 4096}), "error 4096: attention to a window"),
+            (
+                "llama",
+                json!({"sliding_window": 64, "max_position_embeddings": 64}),
+                "ignored with this value it changes nothing for sequences as long",
+            ),
             (
                 "llama",
                 json!({"layer_types": ["linear_attention"]}),

@@ -245,6 +245,54 @@ fn rope_scaling_is_read_in_all_its_forms() {
     );
 }
 
+/// Logits of both fixtures with these settings were held against those of transformers 5.23.
+#[test]
+fn tables_of_several_types_of_layers_are_read_in_all_forms() {
+    let freqs = |fixture: &str, parameters: Value| {
+        let traced =
+            traced(&changed(fixture, &[("rope_scaling", json!(null)), ("rope_parameters", parameters)]));
+        let embed = traced.module.function("embed").unwrap().clone();
+        ["full", "sliding"].map(|name| {
+            let freqs = op(&embed, &format!("model.rotary_emb.{name}_attention.inv_freq"));
+            let attrs = freqs.attrs();
+            attrs.iter().skip(1).map(|(name, attr)| format!("{name}={attr}")).collect::<Vec<_>>().join(" ")
+        })
+    };
+    let [full, sliding] = freqs(
+        "gemma3_text",
+        json!({
+            "full_attention": {
+                "rope_type": "llama3", "rope_theta": 1e6, "factor": 8.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 64
+            },
+            "sliding_attention": {
+                "rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 32
+            },
+        }),
+    );
+    assert_eq!(
+        full,
+        "theta=1000000.0 scaling=llama3 factor=8.0 low_freq_factor=1.0 high_freq_factor=4.0 \
+         original_max_position_embeddings=64"
+    );
+    assert_eq!(
+        sliding,
+        "theta=10000.0 scaling=yarn factor=2.0 beta_fast=32.0 beta_slow=1.0 original_max_position_embeddings=32 \
+         truncate=true"
+    );
+    let [full, sliding] = freqs(
+        "olmo3",
+        json!({
+            "full_attention": { "rope_type": "linear", "rope_theta": 5e5, "factor": 4.0 },
+            "sliding_attention": { "rope_type": "default", "rope_theta": 1e4 },
+        }),
+    );
+    assert_eq!(
+        [full.as_str(), sliding.as_str()],
+        ["theta=500000.0 scaling=linear factor=4.0", "theta=10000.0"]
+    );
+}
+
 /// Key, value and message; the message names the file, the key and the value, never the family's file.
 #[test]
 fn says_which_setting_does_not_fit() {

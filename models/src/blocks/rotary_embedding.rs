@@ -5,7 +5,7 @@ use mscc_ir::attr::Float;
 use mscc_ir::ops::{RopeFreqs, RopeScaling, RopeTable};
 
 use super::{Block, Interface, Param, ParamKind};
-use crate::trace::{Scope, TraceError};
+use crate::trace::{Scope, TraceError, Warning};
 
 /// Cosines and sines of the rotary angles of `dim` elements of a head, computed once a step.
 ///
@@ -112,8 +112,13 @@ fn rotated(scope: &Scope<'_, '_>) -> Result<u32, TraceError> {
     scope.ensure("partial_rotary_factor", 0.0 < factor && factor <= 1.0, "a number above 0, up to 1")?;
     let rotated = (dim as f64 * factor).floor() as u32;
     let fits = rotated.is_multiple_of(2) && rotated > 0;
-    let culprit = if factor == 1.0 { "dim" } else { "partial_rotary_factor" };
-    scope.ensure(culprit, fits, format!("an even size of a head, up to {MAX_DIM}"))?;
+    match factor == 1.0 {
+        true => scope.ensure("dim", fits, format!("an even size of a head, up to {MAX_DIM}"))?,
+        false => {
+            let expected = format!("a part of a head that is even, not {rotated} of its {dim} elements");
+            scope.ensure("partial_rotary_factor", fits, expected)?;
+        }
+    }
     Ok(rotated)
 }
 
@@ -121,10 +126,14 @@ fn rotated(scope: &Scope<'_, '_>) -> Result<u32, TraceError> {
 fn longrope(scope: &Scope<'_, '_>, dim: u32) -> Result<(RopeScaling, f64), TraceError> {
     let original = original(scope)?;
     let (max, longest) = (scope.max_model_len(), scope.optional_size("max_position_embeddings"));
-    let name = if max > original { "long_factor" } else { "short_factor" };
+    let is_long = max > original;
+    let name = if is_long { "long_factor" } else { "short_factor" };
     let factors: Vec<Float> = scope.numbers(name).into_iter().map(Float).collect();
     let fits = factors.len() == (dim / 2) as usize && factors.iter().all(|factor| factor.0 > 0.0);
     scope.ensure(name, fits, format!("a list of {} numbers above 0", dim / 2))?;
+    if is_long && scope.numbers("short_factor") != scope.numbers("long_factor") {
+        scope.warn(Warning::LongFactor { max_model_len: max, original });
+    }
     let scale = scope.optional_number("attention_factor").unwrap_or_else(|| {
         let longest = longest.map_or(f64::from(original), |longest| longest as f64);
         let factor = scope.optional_number("factor").unwrap_or(longest / f64::from(original));

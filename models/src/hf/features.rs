@@ -14,6 +14,8 @@ pub struct Feature {
     pub key: &'static str,
     /// Whether the value asks for nothing, in this config.
     pub is_neutral: fn(&Value, &Fields) -> bool,
+    /// Up to which length of sequences, in tokens, the value changes nothing; if there is such a length.
+    pub reach: fn(&Value, &Fields) -> Option<u64>,
     /// What any other value asks for.
     pub what: &'static str,
 }
@@ -52,13 +54,27 @@ fn one(value: &Value, _: &Fields) -> bool {
     value.as_f64() == Some(1.0)
 }
 
-/// No window: none given, switched off, or as long as any sequence.
+/// No window: none given, or switched off.
 fn no_window(value: &Value, config: &Fields) -> bool {
-    let number = |key: &str| config.value(key).ok().flatten().and_then(Value::as_f64);
-    let switched_off = config.value("use_sliding_window").ok().flatten() == Some(&Value::Bool(false));
-    let is_long =
-        value.as_f64().zip(number("max_position_embeddings")).is_some_and(|(window, max)| window >= max);
-    is_off(value) || switched_off || is_long
+    is_off(value) || config.value("use_sliding_window").ok().flatten() == Some(&Value::Bool(false))
+}
+
+/// As many tokens as the window has.
+fn window(value: &Value, _: &Fields) -> Option<u64> {
+    value.as_u64()
+}
+
+/// The first chunk, without the tokens that chunks have in common, if scores are not scaled before and no token is
+/// left out.
+///
+/// Source: vLLM 0.10, `dual_chunk_flash_attn.py`, for names and defaults.
+fn first_chunk(value: &Value, _: &Fields) -> Option<u64> {
+    let number = |key: &str, default| value.get(key).map_or(Some(default), Value::as_u64);
+    let chunk = number("chunk_size", 8192)?.checked_sub(number("local_size", 1024)?)?;
+    let scaled = number("original_max_position_embeddings", 0)?;
+    let is_sparse = value.get("sparse_attention_config").is_some_and(|config| !is_off(config));
+    let sparse = if is_sparse { number("sparse_attention_threshold", 32768)? } else { u64::MAX };
+    Some(chunk.min(if scaled == 0 { u64::MAX } else { scaled }).min(sparse))
 }
 
 /// A list of the plain type of layer.
@@ -88,6 +104,7 @@ fn is_silu(value: &Value, _: &Fields) -> bool {
 const ATTENTION: &str = "another form of attention";
 const BIAS: &str = "biases that the family does not have";
 const CAP: &str = "a soft cap on scores or logits";
+const DUAL_CHUNK: &str = "attention in chunks with positions of their own";
 const LATENT: &str = "latent attention";
 const MIXTURE: &str = "a mixture of experts";
 const MULTIMODAL: &str = "images, sound or several models in one";
@@ -111,7 +128,7 @@ const FEATURES: &[Feature] = &[
     ask("alibi", off, POSITIONS),
     ask("altup_num_inputs", off, "inputs of each layer's own"),
     ask("attention_bias", off, BIAS),
-    ask("attention_chunk_size", no_window, WINDOW),
+    Feature { reach: window, ..ask("attention_chunk_size", no_window, WINDOW) },
     ask("attention_in_multiplier", one, SCALE),
     ask("attention_logit_cap", off, CAP),
     ask("attention_multiplier", off, SCALE),
@@ -139,6 +156,7 @@ const FEATURES: &[Feature] = &[
     ask("cross_attention_layers", off, ATTENTION),
     ask("decoder_sparse_step", off, MIXTURE),
     ask("dim_model_base", off, SCALE),
+    Feature { reach: first_chunk, ..ask("dual_chunk_attention_config", off, DUAL_CHUNK) },
     ask("embedding_multiplier", one, SCALE),
     ask("embedding_scale", one, SCALE),
     ask("embedding_size", off, "embeddings of another width than the layers"),
@@ -279,9 +297,9 @@ const FEATURES: &[Feature] = &[
     ask("scoring_func", off, MIXTURE),
     ask("share_layers", off, "layers that share weights"),
     ask("shared_expert_intermediate_size", off, MIXTURE),
-    ask("sliding_window", no_window, WINDOW),
+    Feature { reach: window, ..ask("sliding_window", no_window, WINDOW) },
     ask("sliding_window_pattern", off, WINDOW),
-    ask("sliding_window_size", no_window, WINDOW),
+    Feature { reach: window, ..ask("sliding_window_size", no_window, WINDOW) },
     ask("sparse_attention_config", off, SPARSE),
     ask("sparsity_config", off, "weights that are sparse"),
     ask("ssm_cfg", off, RECURRENT),
@@ -321,7 +339,7 @@ const FEATURES: &[Feature] = &[
 ];
 
 const fn ask(key: &'static str, is_neutral: fn(&Value, &Fields) -> bool, what: &'static str) -> Feature {
-    Feature { key, is_neutral, what }
+    Feature { key, is_neutral, reach: |_, _| None, what }
 }
 
 #[cfg(test)]
@@ -350,7 +368,6 @@ mod tests {
         for config in [
             json!({"sliding_window": 0}),
             json!({"sliding_window": 64, "use_sliding_window": false}),
-            json!({"sliding_window": 64, "max_position_embeddings": 64}),
             json!({"attn_logit_softcapping": 0.0}),
             json!({"num_experts": 0}),
             json!({"mlp_only_layers": []}),
@@ -368,8 +385,8 @@ mod tests {
         for config in [
             json!({"sliding_window": 64}),
             json!({"sliding_window": 64, "use_sliding_window": true}),
-            json!({"sliding_window": 63, "max_position_embeddings": 64}),
-            json!({"sliding_window": "64", "max_position_embeddings": "64"}),
+            json!({"sliding_window": "64"}),
+            json!({"dual_chunk_attention_config": {"chunk_size": 64}}),
             json!({"attn_logit_softcapping": 50.0}),
             json!({"num_experts": 1}),
             json!({"quantization_config": {"bits": 4}}),
@@ -381,6 +398,28 @@ mod tests {
             json!({"is_encoder_decoder": true}),
         ] {
             assert!(!neutral(config.clone()), "{config}");
+        }
+    }
+
+    #[test]
+    fn how_far_values_change_nothing_is_known() {
+        for (key, value, expected) in [
+            ("sliding_window", json!(64), Some(64)),
+            ("sliding_window", json!("64"), None),
+            ("num_experts", json!(8), None),
+            ("dual_chunk_attention_config", json!({}), Some(7168)),
+            ("dual_chunk_attention_config", json!({"chunk_size": 100, "local_size": 10}), Some(90)),
+            ("dual_chunk_attention_config", json!({"original_max_position_embeddings": 512}), Some(512)),
+            ("dual_chunk_attention_config", json!({"chunk_size": 1, "local_size": 10}), None),
+            ("dual_chunk_attention_config", json!({"chunk_size": "1"}), None),
+            (
+                "dual_chunk_attention_config",
+                json!({"sparse_attention_config": {"0": 1}, "sparse_attention_threshold": 7}),
+                Some(7),
+            ),
+        ] {
+            let fields = Fields::new(Path::new("c"), Default::default(), Default::default());
+            assert_eq!((feature(key).unwrap().reach)(&value, &fields), expected, "{key} {value}");
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Expr {
 
 /// What is wrong with an expression or with the values in it, and where.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("in `{text}`, at character {at}: {problem}")]
+#[error("in `{}`, at character {at}: {problem}", excerpt(text, *at))]
 pub struct ExprError {
     /// The expression.
     pub text: String,
@@ -42,6 +42,21 @@ pub struct ExprError {
     pub at: usize,
     /// What is wrong there.
     pub problem: ExprProblem,
+}
+
+/// Most characters of an expression that a message shows.
+const SHOWN: usize = 80;
+
+/// A long text around a character, counted from 1.
+fn excerpt(text: &str, at: usize) -> String {
+    let count = text.chars().count();
+    if count <= SHOWN {
+        return text.to_owned();
+    }
+    let start = at.saturating_sub(SHOWN / 2).min(count - SHOWN);
+    let shown: String = text.chars().skip(start).take(SHOWN).collect();
+    let ellipsis = |is_cut: bool| if is_cut { "…" } else { "" };
+    format!("{}{shown}{}", ellipsis(start > 0), ellipsis(start + SHOWN < count))
 }
 
 /// What can be wrong with an expression.
@@ -255,8 +270,14 @@ impl Expr {
 }
 
 impl fmt::Display for Expr {
+    /// Beginning and end of a long one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        let count = self.text.chars().count();
+        if count <= SHOWN {
+            return f.write_str(&self.text);
+        }
+        let half = |skipped| self.text.chars().skip(skipped).take(SHOWN / 2).collect::<String>();
+        write!(f, "{}…{}", half(0), half(count - SHOWN / 2))
     }
 }
 
@@ -637,6 +658,20 @@ mod tests {
         assert!(check(&"(".repeat(200)).ends_with("nested too deep"));
         assert!(check(&"-".repeat(200)).ends_with("nested too deep"));
         assert!(check(&"1+".repeat(5000)).ends_with("nested too deep"));
+    }
+
+    #[test]
+    fn long_ones_are_shown_in_part() {
+        let long = |inner: &str| format!("{}{inner}{}", "1 + ".repeat(50), " + 1".repeat(50));
+        let error = Expr::parse(&long("?")).unwrap_err().to_string();
+        assert!(error.len() < 200 && error.contains("1 + ? + 1"), "{error}");
+        let error = Expr::parse(&long(")")[..201]).unwrap_err().to_string();
+        assert!(error.starts_with("in `…") && error.contains(")`, at character 201: "), "{error}");
+        let shown = Expr::parse(&long("i")).unwrap().to_string();
+        assert!(
+            shown.chars().count() == 81 && shown.starts_with("1 + 1") && shown.ends_with("+ 1"),
+            "{shown}"
+        );
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What all functions of a trace share: the config's values, the stored tensors, the family.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use mscc_checkpoint::Checkpoint;
@@ -9,6 +9,7 @@ use mscc_ir::{DType, Template};
 use super::TraceOptions;
 use super::error::TraceError;
 use super::scope::{Arguments, UsedWeight};
+use super::warning::Warning;
 use crate::blocks::{Param, ParamKind};
 use crate::hf::{ConfigError, HfConfig, dtype_from_checkpoint};
 use crate::spec::{Argument, Family, LAYER_INDEX, MAX_WORK, Place, Setting, Slot};
@@ -29,6 +30,7 @@ pub(super) struct Context<'a> {
     settings: BTreeMap<&'a str, Setting>,
     /// What expressions may still cost.
     work: Cell<u64>,
+    warnings: RefCell<Vec<Warning>>,
 }
 
 impl<'a> Context<'a> {
@@ -72,6 +74,7 @@ impl<'a> Context<'a> {
             max_model_len: 0,
             settings,
             work: Cell::new(MAX_WORK),
+            warnings: RefCell::default(),
         };
         context.check_keys()?;
         let trained = context.trained()?;
@@ -81,7 +84,7 @@ impl<'a> Context<'a> {
             None => {
                 let found = Setting::Int(i64::from(trained));
                 let expected = format!("a size up to {MAX_TRAINED}");
-                return Err(context.bad_setting(&family.max_model_len, found, expected));
+                return Err(context.bad_setting(&family.max_model_len, None, found, expected));
             }
         };
         Ok(context)
@@ -101,6 +104,19 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
+    /// Notes what the user should know.
+    pub fn warn(&self, warning: Warning) {
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// What has been noted.
+    pub fn take_warnings(&self) -> Vec<Warning> {
+        self.warnings.take()
+    }
+
     /// Tokens that the model was trained for.
     pub fn trained(&self) -> Result<u32, TraceError> {
         self.size(&self.family.max_model_len)
@@ -112,29 +128,30 @@ impl<'a> Context<'a> {
         match self.eval(further, None)? {
             Setting::Null => Ok(0),
             Setting::Int(count @ 0..=MAX_SIZE) => Ok(count as u32),
-            found => Err(self.bad_setting(further, found, "null or an integer from 0".to_owned())),
+            found => Err(self.bad_setting(further, None, found, "null or an integer from 0".to_owned())),
         }
     }
 
     /// The value of an expression.
     pub fn eval(&self, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
         argument.expr.eval(&self.lookup(layer), &self.work).map_err(|error| {
-            let problem = TraceError::Expression {
-                config: self.config.path().to_owned(),
-                keys: self.keys_and_values(&argument.expr.sources(&self.lookup(layer))),
-                problem: error.problem,
-            };
-            self.located(problem, argument.place)
+            let config = self.config.path().to_owned();
+            let mut keys = self.keys_and_values(&argument.expr.sources(&self.lookup(layer)));
+            if keys.is_empty() {
+                keys = layer.map_or(format!("`{}`", argument.expr), |layer| format!("layer {layer}"));
+            }
+            let problem = TraceError::Expression { config, keys, problem: error.problem };
+            self.located(problem, argument)
         })
     }
 
-    /// The problem with its place in the family's file, where that may be the cause.
-    fn located(&self, problem: TraceError, place: Place) -> TraceError {
+    /// The problem of an expression with its place in the family's file, where that may be the cause.
+    fn located(&self, problem: TraceError, Argument { expr, place }: &Argument) -> TraceError {
+        let (problem, file, place) = (Box::new(problem), self.family.file.clone(), *place);
         match self.family.is_builtin {
-            true => problem,
-            false => {
-                TraceError::InFamily { problem: Box::new(problem), file: self.family.file.clone(), place }
-            }
+            true => *problem,
+            false if expr.as_key().is_some() => TraceError::InFamily { problem, file, place },
+            false => TraceError::Computed { file, place, expr: expr.to_string(), problem },
         }
     }
 
@@ -149,7 +166,7 @@ impl<'a> Context<'a> {
     pub fn size(&self, argument: &Argument) -> Result<u32, TraceError> {
         match self.eval(argument, None)? {
             Setting::Int(size @ 1..=MAX_SIZE) => Ok(size as u32),
-            found => Err(self.bad_setting(argument, found, ParamKind::Size.describe().to_owned())),
+            found => Err(self.bad_setting(argument, None, found, ParamKind::Size.describe().to_owned())),
         }
     }
 
@@ -158,7 +175,7 @@ impl<'a> Context<'a> {
         match self.eval(argument, layer)? {
             Setting::Bool(value) => Ok(value),
             Setting::Null => Ok(false),
-            found => Err(self.bad_setting(argument, found, ParamKind::Flag.describe().to_owned())),
+            found => Err(self.bad_setting(argument, layer, found, ParamKind::Flag.describe().to_owned())),
         }
     }
 
@@ -194,7 +211,7 @@ impl<'a> Context<'a> {
                 Setting::Null => None,
                 Setting::Str(path) => Some(path.as_ref().to_owned()),
                 found => {
-                    return Err(self.bad_setting(argument, found, "a path or null".to_owned()));
+                    return Err(self.bad_setting(argument, layer, found, "a path or null".to_owned()));
                 }
             },
         };
@@ -204,14 +221,14 @@ impl<'a> Context<'a> {
     /// A factor of a step.
     pub fn factor(&self, argument: &Argument, layer: u32) -> Result<f64, TraceError> {
         let found = self.eval(argument, Some(layer))?;
-        found
-            .as_f64()
-            .ok_or_else(|| self.bad_setting(argument, found, ParamKind::Number.describe().to_owned()))
+        found.as_f64().ok_or_else(|| {
+            self.bad_setting(argument, Some(layer), found, ParamKind::Number.describe().to_owned())
+        })
     }
 
     fn typed(&self, param: &Param, argument: &Argument, layer: Option<u32>) -> Result<Setting, TraceError> {
         typed(param, self.eval(argument, layer)?)
-            .map_err(|found| self.bad_setting(argument, found, param.kind.describe().to_owned()))
+            .map_err(|found| self.bad_setting(argument, layer, found, param.kind.describe().to_owned()))
     }
 
     /// Whether the checkpoint holds a tensor.
@@ -229,12 +246,22 @@ impl<'a> Context<'a> {
     }
 
     /// The error for a value that makes no sense.
-    pub fn bad_setting(&self, argument: &Argument, found: Setting, expected: String) -> TraceError {
-        let Argument { expr, place } = argument;
-        let sources = expr.sources(&self.lookup(None));
+    pub fn bad_setting(
+        &self,
+        argument: &Argument,
+        layer: Option<u32>,
+        found: Setting,
+        expected: String,
+    ) -> TraceError {
+        let expr = &argument.expr;
+        let mut sources = expr.sources(&self.lookup(layer));
+        sources.retain(|source| *source != LAYER_INDEX);
         let config = self.config.path().to_owned();
         let (keys, found) = match sources.as_slice() {
-            [] => (format!("`{}`", expr.text()), found.to_string()),
+            [] if !self.family.is_builtin => {
+                return self.located(TraceError::Constant { expected, found: found.to_string() }, argument);
+            }
+            [] => (format!("`{expr}`"), found.to_string()),
             [key] if self.setting(key) == found || self.setting(key).equals(&found) => {
                 let found = match found {
                     Setting::Null => "nothing".to_owned(),
@@ -245,15 +272,15 @@ impl<'a> Context<'a> {
             }
             keys => (self.keys_and_values(keys), found.to_string()),
         };
-        self.located(TraceError::Setting { config, keys, expected, found }, *place)
+        self.located(TraceError::Setting { config, keys, expected, found }, argument)
     }
 
     /// The error for a value that is not supported.
-    pub fn unsupported(&self, argument: &Argument, supported: String) -> TraceError {
-        let Argument { expr, place } = argument;
-        let keys = self.keys_and_values(&expr.sources(&self.lookup(None)));
-        let keys = if keys.is_empty() { format!("`{}`", expr.text()) } else { keys };
-        self.located(self.unsupported_keys(keys, supported), *place)
+    pub fn unsupported(&self, argument: &Argument, layer: Option<u32>, supported: String) -> TraceError {
+        let expr = &argument.expr;
+        let keys = self.keys_and_values(&expr.sources(&self.lookup(layer)));
+        let keys = if keys.is_empty() { format!("`{expr}`") } else { keys };
+        self.located(self.unsupported_keys(keys, supported), argument)
     }
 
     /// The error for keys whose values are not supported.
@@ -265,7 +292,8 @@ impl<'a> Context<'a> {
     /// Keys with their values, as a message says them; those without a value only if none has one.
     pub fn keys_and_values(&self, keys: &[&str]) -> String {
         let all_null = keys.iter().all(|key| self.setting(key) == Setting::Null);
-        let keys = keys.iter().filter(|key| all_null || self.setting(key) != Setting::Null);
+        let keys = keys.iter().filter(|key| **key != LAYER_INDEX);
+        let keys = keys.filter(|key| all_null || self.setting(key) != Setting::Null);
         let keys = keys.map(|key| format!("`{}` = {}", self.config.spelling(key), self.setting(key)));
         Vec::from_iter(keys).join(", ")
     }

@@ -98,7 +98,7 @@ pub enum TraceError {
         /// What does not fit.
         problem: Box<TypeError>,
     },
-    /// What the config and a family of the user's do not agree in; either may be wrong.
+    /// A key of the config that a family of the user's takes as it stands; either may be wrong.
     #[error("{problem} ({file}:{}:{})", place.line, place.column)]
     InFamily {
         /// The problem.
@@ -107,6 +107,26 @@ pub enum TraceError {
         file: String,
         /// Where in it.
         place: Place,
+    },
+    /// What a family of the user's computes, of a config or of nothing.
+    #[error("{file}:{}:{}: `{expr}`: {problem}", place.line, place.column)]
+    Computed {
+        /// The family's file.
+        file: String,
+        /// Where in it.
+        place: Place,
+        /// The expression.
+        expr: String,
+        /// The problem.
+        problem: Box<TraceError>,
+    },
+    /// A value of the family's own that makes no sense.
+    #[error("expected {expected}, found {found}")]
+    Constant {
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
     },
     /// A tensor that two slots read, neither being tied to the other.
     #[error("{file}: slots `{first}` and `{second}` both read `{tensor}`")]
@@ -174,11 +194,7 @@ pub enum TraceError {
 }
 
 /// A block that does not fit where a family puts it.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error(
-    "{}: {keys}: {problem} (block `{block}` in slot `{slot}`, {file}:{}:{})", config.display(), place.line,
-    place.column
-)]
+#[derive(Clone, Debug)]
 pub struct Misfit {
     /// The config.
     pub config: PathBuf,
@@ -194,6 +210,30 @@ pub struct Misfit {
     pub block: &'static str,
     /// What does not fit.
     pub problem: TypeError,
+    /// Whether the family comes with mscc, so that the config is to blame.
+    pub is_builtin: bool,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Misfit { config, keys, file, place: Place { line, column }, slot, block, problem, is_builtin } =
+            self;
+        let config = config.display();
+        match is_builtin {
+            true => {
+                write!(
+                    f,
+                    "{config}: {keys}: {problem} (block `{block}` in slot `{slot}`, {file}:{line}:{column})"
+                )
+            }
+            false => {
+                write!(
+                    f,
+                    "{file}:{line}:{column}: block `{block}` in slot `{slot}`: {problem} ({config}: {keys})"
+                )
+            }
+        }
+    }
 }
 
 /// A config that no family is for.

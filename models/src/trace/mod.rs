@@ -107,7 +107,7 @@ pub fn trace_family(
     options: &TraceOptions,
 ) -> Result<Traced, TraceError> {
     check_options(options)?;
-    let keys = UnreadKeys::new(config, family);
+    let keys = UnreadKeys::new(config, family, options.max_model_len);
     if !keys.lacking.is_empty() {
         return Err(TraceError::Lacking {
             config: config.path().to_owned(),
@@ -138,6 +138,7 @@ pub fn trace_family(
         tied: Vec::new(),
     };
     let (mut module, unread, skipped) = tracer.run(num_layers(&context)?)?;
+    warnings.extend(context.take_warnings());
     warnings.extend(unread);
     let ignored = keys.ignored.into_iter().chain(skipped).collect();
     module.symbols = step::symbols(&limits);
@@ -541,7 +542,7 @@ fn num_layers(context: &Context<'_>) -> Result<u32, TraceError> {
         return Ok(layers);
     }
     let expected = format!("an integer from {} to {}", LAYERS.start(), LAYERS.end());
-    Err(context.bad_setting(count, Setting::Int(i64::from(layers)), expected))
+    Err(context.bad_setting(count, None, Setting::Int(i64::from(layers)), expected))
 }
 
 /// A family found by one of `model_type` and `architectures` while the other says something else.

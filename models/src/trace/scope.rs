@@ -8,6 +8,7 @@ use mscc_ir::{DType, Dim, Graph, Template, TensorType, Value, step};
 
 use super::context::Context;
 use super::error::{Misfit, TraceError};
+use super::warning::Warning;
 use crate::blocks::Interface;
 use crate::spec::{Filling, LAYER_INDEX, ROTARY_EMB, Setting, Slot};
 
@@ -211,18 +212,23 @@ impl Scope<'_, '_> {
     /// The error for a value of a parameter that no block takes yet.
     pub fn unsupported(&self, name: &str, supported: impl Into<String>) -> TraceError {
         let argument = &self.slot.arguments[self.position(name)];
-        self.body.context.unsupported(argument, supported.into())
+        self.body.context.unsupported(argument, self.body.layer, supported.into())
     }
 
     /// The error for a value of a parameter that makes no sense.
     pub fn bad(&self, name: &str, expected: impl Into<String>) -> TraceError {
         let argument = &self.slot.arguments[self.position(name)];
-        self.body.context.bad_setting(argument, self.argument(name).clone(), expected.into())
+        self.body.context.bad_setting(argument, self.body.layer, self.argument(name).clone(), expected.into())
     }
 
     /// Refuses a parameter's value unless it is what is expected.
     pub fn ensure(&self, name: &str, holds: bool, expected: impl Into<String>) -> Result<(), TraceError> {
         if holds { Ok(()) } else { Err(self.bad(name, expected)) }
+    }
+
+    /// Notes what the user should know.
+    pub fn warn(&self, warning: Warning) {
+        self.body.context.warn(warning);
     }
 
     /// Longest sequence, in tokens.
@@ -499,6 +505,7 @@ impl Scope<'_, '_> {
             slot: self.slot.slot.clone(),
             block: self.slot.block.name,
             problem,
+            is_builtin: context.family.is_builtin,
         }))
     }
 }

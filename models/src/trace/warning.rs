@@ -54,6 +54,18 @@ pub enum Warning {
         /// What the config says.
         trained: u32,
     },
+    /// One of two sets of factors is chosen for all sequences, which the reference chooses by the length of each.
+    #[error(
+        "rope type `longrope`: since max_model_len, {max_model_len}, is more than original_max_position_embeddings, \
+         `long_factor` rotates all sequences; `transformers` takes `short_factor` up to {original} tokens, and so does a \
+         plan with --max-model-len {original}"
+    )]
+    LongFactor {
+        /// Longest sequence, in tokens.
+        max_model_len: u32,
+        /// Up to which length the reference takes the short ones.
+        original: u32,
+    },
     /// The config's `model_type` is another than that of the family, which its classes or the user name.
     #[error("{}: `model_type` = {found:?} is read as {family:?}", config.display())]
     OtherModelType {

@@ -241,6 +241,39 @@ fn experts_that_are_not_stored() {
     ));
 }
 
+#[test]
+fn what_a_family_cannot_do() {
+    assert_snapshot!(refused(
+        COMPILE,
+        &[
+            ("a window shorter than sequences", |m| m.config("sliding_window", json!(60))),
+            ("attention in chunks", |m| {
+                m.config("dual_chunk_attention_config", json!({ "chunk_size": 60, "local_size": 12 }));
+            }),
+            ("a window of 0 in some layers", |m| {
+                m.config("model_type", json!("gpt_oss"));
+                m.config("sliding_window", json!(0));
+            }),
+            ("no window in layers that have one", |m| {
+                m.config("model_type", json!("gemma2"));
+                m.config("sliding_window", Value::Null);
+            }),
+            ("windows that are switched off in layers that have one", |m| {
+                mixture(m, 4);
+                m.config("model_type", json!("qwen2_moe"));
+                m.config("use_sliding_window", json!(false));
+                m.config("layer_types", json!(["sliding_attention", "full_attention"]));
+            }),
+            ("an odd number of elements that are rotated", |m| {
+                m.config("model_type", json!("phi"));
+                m.unset("config.json", "head_dim");
+                m.unset("config.json", "rms_norm_eps");
+                m.config("partial_rotary_factor", json!(0.4));
+            }),
+        ]
+    ));
+}
+
 /// Asks for a mixture of experts.
 fn mixture(model: &Model, num_experts: u32) {
     model.config("model_type", json!("qwen3_moe"));
