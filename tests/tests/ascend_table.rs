@@ -149,9 +149,7 @@ use facts::{Document, Entry, Param, Registry};
 use mscc_ir::kernels::ascend::{
     AclnnDecl, DECLS, Family, Format, Instance, Since, Source, TensorOf, TensorSource,
 };
-use mscc_ir::{DType, TensorType};
-
-const FAMILIES: [Family; 3] = [Family::A2, Family::A3, Family::P310];
+use mscc_ir::{DType, Dim, TensorType};
 
 /// Rows that documents newer than the registry have.
 const NEWER_ROWS: [(&str, &str); 1] = [("moe_finalize_routing", "bf16 i32 bf16 f32 -> bf16")];
@@ -257,7 +255,7 @@ impl Differences {
     }
 
     fn families(&mut self, decl: &AclnnDecl, entry: &Entry) {
-        for family in FAMILIES {
+        for family in Family::ALL {
             if runs_on(decl, family) && !entry.runs_on(family) {
                 self.found.push(format!("runs on {}, documented is that it does not", family.name()));
             }
@@ -275,7 +273,7 @@ impl Differences {
         let inputs = handles.iter().copied().filter(is_input).count();
         let is_output = |param: &&Param| !matches!(param.role.as_str(), "input" | "optional_input");
         let outputs = handles.iter().copied().filter(is_output).count();
-        for family in FAMILIES {
+        for family in Family::ALL {
             let Some(rows) = kernel.1.on(family) else { continue };
             let listed_whole = rows.rows_total == rows.dtype_rows.len() && !rows.dtype_rows.is_empty();
             if !listed_whole || rows.inputs.len() != inputs || rows.outputs.len() != outputs {
@@ -346,7 +344,8 @@ struct Refused {
     families: Vec<&'static str>,
 }
 
-/// Illegal uses of a declaration, by the refusal quoted: beyond each limit, of another element type, on another device.
+/// Illegal uses of a declaration, by the refusal quoted: beyond each limit, of another element type or rank, on
+/// another device.
 fn refusals(decl: &AclnnDecl) -> Vec<(String, Refused)> {
     let mut refusals: Vec<(String, Refused)> = Vec::new();
     let mut add = |instance: Instance, family: Family, rule: Option<&str>| {
@@ -362,16 +361,16 @@ fn refusals(decl: &AclnnDecl) -> Vec<(String, Refused)> {
             None => refusals.push((text, Refused { instance, families: vec![family.name()] })),
         }
     };
-    for family in FAMILIES {
+    for family in Family::ALL {
         let Some(legal) = decl.example(family, &[]) else {
-            let other = FAMILIES.iter().find_map(|other| decl.example(*other, &[])).unwrap();
+            let other = Family::ALL.iter().find_map(|other| decl.example(*other, &[])).unwrap();
             add(other, family, None);
             continue;
         };
         for (rule, instance) in decl.illegal(family) {
             add(instance.unwrap(), family, Some(&rule));
         }
-        if let Some(other) = with_other_type(&legal) {
+        for other in with_other_type(&legal).into_iter().chain(with_other_rank(decl, &legal, family)) {
             add(other, family, None);
         }
     }
@@ -384,6 +383,22 @@ fn with_other_type(legal: &Instance) -> Option<Instance> {
     let operands: Vec<TensorType> = legal.operands.iter().map(wide).collect();
     let results = legal.op.infer(&operands).ok()?;
     (operands != legal.operands).then(|| Instance { operands, results, ..legal.clone() })
+}
+
+/// The same with an axis of one more, if the op has such a use and the call has not.
+fn with_other_rank(decl: &AclnnDecl, legal: &Instance, family: Family) -> Option<Instance> {
+    let count = legal.operands.len();
+    let changes = (0..count).map(|at| at..at + 1).chain([0..count, 0..count.min(2), 1..count]);
+    let mut instances = changes.filter_map(|changed| {
+        let mut operands = legal.operands.clone();
+        for ty in &mut operands[changed] {
+            let shape = [Dim::ONE].iter().chain(&ty.shape).cloned().collect::<Vec<_>>();
+            *ty = TensorType::new(ty.dtype, shape);
+        }
+        let results = legal.op.infer(&operands).ok()?;
+        Some(Instance { operands, results, ..legal.clone() })
+    });
+    instances.find(|instance| decl.bind(instance.usage(family)).is_err())
 }
 
 #[test]

@@ -28,7 +28,7 @@ aclnn! {
     limits {}
     unchecked {
         "slots differ and lie within the cache: values are not known before the call, the engine keeps it",
-        "tokens that are not kept have no negative slot: the engine gives them one of a spare page",
+        "no slot is negative: values are not known before the call, the engine has one for every new token",
     }
     example "T=6 K=2 D=128 V=128 P=8 S=16", "";
     source "mirror-cann/ops-transformer:attention/scatter_pa_kv_cache/docs/aclnnScatterPaKvCache.md";
@@ -59,7 +59,7 @@ aclnn! {
     limits {}
     unchecked {
         "slots differ and lie within the cache: values are not known before the call, the engine keeps it",
-        "tokens that are not kept have no negative slot: the engine gives them one of a spare page",
+        "no slot is negative: values are not known before the call, the engine has one for every new token",
     }
     example "T=6 D=512 V=64 P=8 S=16", "";
     source "mirror-cann/ops-transformer:attention/scatter_pa_kv_cache/docs/aclnnScatterPaKvCache.md";
@@ -82,7 +82,7 @@ aclnn! {
     limits {}
     unchecked {
         "slots within the cache: values are not known before the call, the engine keeps it",
-        "tokens that are not kept have no negative slot: the engine gives them one of a spare page",
+        "no slot is negative: values are not known before the call, the engine has one for every new token",
     }
     example "P=8 S=16 ..=2 ..=64 T=6", "";
     source "hicann/ops-nn:index/scatter_nd_update/docs/aclnnScatterNdUpdate.md";

@@ -376,14 +376,19 @@ impl Binder<'_> {
         if rows.iter().any(|(socs, row)| socs.has(self.usage.family) && fits(row)) {
             return None;
         }
+        if !rows.iter().any(|(socs, _)| socs.has(self.usage.family)) {
+            let runs = |family: &&Family| rows.iter().any(|(socs, _)| socs.has(**family));
+            let families: Vec<&str> = Family::ALL.iter().filter(runs).map(|family| family.name()).collect();
+            let rule = format!("runs on {}", families.join(" and "));
+            return Some(Violation { rule, found: format!("the device is {}", self.usage.family.name()) });
+        }
         let names: Vec<&str> = self.tensors().map(|(at, _)| self.decl.args[at].name).collect();
         let rule = format!("element types of {} on {}", names.join(", "), self.usage.family.name());
         let rows = self.decl.dtypes.iter().filter(|row| row.socs.has(self.usage.family));
         let allowed: Vec<&str> = rows.map(|row| row.types).collect();
         let types = types.iter().map(|ty| ty.map_or("-".to_owned(), |ty| ty.to_string()));
         let found = types.collect::<Vec<_>>().join(" ");
-        let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", or ") };
-        Some(Violation { rule: format!("{rule} are {allowed}"), found })
+        Some(Violation { rule: format!("{rule} are {}", allowed.join(", or ")), found })
     }
 
     fn limits(&self) -> Vec<Violation> {

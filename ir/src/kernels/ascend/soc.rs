@@ -33,6 +33,9 @@ impl Socs {
 }
 
 impl Family {
+    /// All.
+    pub const ALL: [Family; 3] = [Family::A2, Family::A3, Family::P310];
+
     /// As the documents call it.
     pub const fn name(self) -> &'static str {
         match self {

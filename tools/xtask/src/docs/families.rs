@@ -28,11 +28,11 @@ pub fn page(root: &Path) -> anyhow::Result<String> {
 }
 
 /// Puts text between two marks.
-fn fill(page: &mut String, mark: &str, text: &str) -> anyhow::Result<()> {
+pub(super) fn fill(page: &mut String, mark: &str, text: &str) -> anyhow::Result<()> {
     let begin = format!("<!-- {mark}: made from the source by `cargo xtask docs` -->\n");
     let end = format!("<!-- end of {mark} -->");
-    let from = page.find(&begin).with_context(|| format!("docs/families.md lacks {begin}"))? + begin.len();
-    let to = page[from..].find(&end).with_context(|| format!("docs/families.md lacks {end}"))? + from;
+    let from = page.find(&begin).with_context(|| format!("the page lacks {begin}"))? + begin.len();
+    let to = page[from..].find(&end).with_context(|| format!("the page lacks {end}"))? + from;
     page.replace_range(from..to, &format!("\n{}\n\n", text.trim()));
     Ok(())
 }

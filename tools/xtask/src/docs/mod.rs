@@ -1,3 +1,4 @@
+mod ascend;
 mod errors;
 mod families;
 mod source;
@@ -13,7 +14,7 @@ use anyhow::Context;
 /// Shells that completions are made for, and how the files are called that they look for.
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "mscc.bash"), ("zsh", "_mscc"), ("fish", "mscc.fish")];
 
-/// Write what is made from the source: manual pages, completions, docs/errors.md, parts of docs/families.md.
+/// Write what is made from the source: manual pages, completions, docs/errors.md, parts of docs/families.md and docs/ascend.md.
 ///
 /// Tests fail when these are not current.
 #[derive(clap::Args)]
@@ -25,6 +26,8 @@ pub fn run(_: &Args) -> anyhow::Result<()> {
     fs::write(&errors, errors::page(&root())?).with_context(|| errors.display().to_string())?;
     let families = root().join("docs/families.md");
     fs::write(&families, families::page(&root())?).with_context(|| families.display().to_string())?;
+    let ascend = root().join("docs/ascend.md");
+    fs::write(&ascend, ascend::page(&root())?).with_context(|| ascend.display().to_string())?;
     let tools = root().join("tools/mscc");
     let (man, completions) = (tools.join("man"), tools.join("completions"));
     for dir in [&man, &completions] {
@@ -69,6 +72,13 @@ mod tests {
         let page = families::page(&root()).unwrap();
         let current = fs::read_to_string(root().join("docs/families.md")).unwrap_or_default();
         assert!(page == current, "docs/families.md is not what the source says: run `cargo xtask docs`");
+    }
+
+    #[test]
+    fn the_page_about_ascend_is_current() {
+        let page = ascend::page(&root()).unwrap();
+        let current = fs::read_to_string(root().join("docs/ascend.md")).unwrap_or_default();
+        assert!(page == current, "docs/ascend.md is not what the source says: run `cargo xtask docs`");
     }
 
     #[test]
