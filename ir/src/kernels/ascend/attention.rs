@@ -206,6 +206,7 @@ fused_infer! {
     }
     unchecked {
         "pages within the cache: values are not known before the call, the engine keeps it",
+        "an older document takes bf16 and pages of 128, 512 or 1024 tokens only: held are the rules of 2026",
     }
     example "T=6 N=4 K=2 D=128 P=8 S=16 B=2 M=3", "scale=0.1";
 }
@@ -234,6 +235,8 @@ fused_infer! {
     }
     unchecked {
         "pages within the cache: values are not known before the call, the engine keeps it",
+        "an older document takes bf16 and pages of 128, 512 or 1024 tokens only: held are the rules of 2026",
+        "an older document has no bands in the layout of sequences one after the other: held are the rules of 2026",
     }
     example "T=6 N=4 K=2 D=128 P=8 S=16 B=2 M=3", "scale=0.1, window=4";
 }
@@ -262,6 +265,7 @@ fused_infer_v4! {
     }
     unchecked {
         "pages within the cache: values are not known before the call, the engine keeps it",
+        "an older document takes bf16 and pages of 128, 512 or 1024 tokens only: held are the rules of 2026",
     }
     example "T=6 N=4 K=2 D=64 P=8 S=16 B=2 M=3", "scale=0.1";
 }
@@ -290,6 +294,8 @@ fused_infer_v4! {
     }
     unchecked {
         "pages within the cache: values are not known before the call, the engine keeps it",
+        "an older document takes bf16 and pages of 128, 512 or 1024 tokens only: held are the rules of 2026",
+        "an older document has no bands in the layout of sequences one after the other: held are the rules of 2026",
     }
     example "T=6 N=4 K=2 D=64 P=8 S=16 B=2 M=3", "scale=0.1, window=4";
 }

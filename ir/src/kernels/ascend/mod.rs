@@ -185,6 +185,34 @@ pub static DECLS: &[&AclnnDecl] = &[
     &index::REPEAT_HEADS,
 ];
 
+/// Ops that no call computes, and why plans do without.
+pub static WITHOUT_CALL: &[(OpKind, &str)] = &[
+    (OpKind::CausalMask, "a table made when weights are loaded"),
+    (OpKind::FloorDiv, "no operator divides integers so; part of routing, which has operators of its own"),
+    (
+        OpKind::IndexAdd,
+        "no operator adds rows by a list of places; part of routing, which has operators of its own",
+    ),
+    (OpKind::Iota, "a table made when weights are loaded"),
+    (OpKind::KeepGroups, "no operator does it alone; part of gating, which has operators of its own"),
+    (OpKind::Linear, "becomes a product before anything is lowered"),
+    (OpKind::Renormalize, "becomes a sum, a bound and a division"),
+    (OpKind::Reshape, "a view; where strides do not express it, of a copy"),
+    (OpKind::Rope, "becomes `apply_rotary`, whose tables have a value for each element of a head"),
+    (OpKind::RopeFreqs, "a table made when weights are loaded"),
+    (
+        OpKind::RopeTable,
+        "tables of all positions are made when weights are loaded, and rows gathered from them",
+    ),
+    (OpKind::SoftCap, "becomes a product, a hyperbolic tangent and a product"),
+    (OpKind::Split, "a view; the operators that take none get a copy"),
+    (
+        OpKind::Swiglu,
+        "operators take both halves in one tensor: it is `swiglu_packed`, or `silu` and a product",
+    ),
+    (OpKind::Transpose, "a view; the operators that take none get a copy"),
+];
+
 /// The declaration of this name.
 pub fn decl(name: &str) -> Option<&'static AclnnDecl> {
     DECLS.iter().copied().find(|decl| decl.name == name)
@@ -205,6 +233,14 @@ pub fn decls_for_blocks(op: OpKind) -> impl Iterator<Item = (&'static AclnnDecl,
 mod tests {
     use super::*;
     use crate::SymbolTable;
+
+    #[test]
+    fn each_op_has_a_call_or_a_reason() {
+        for kind in OpKind::ALL {
+            let reason = WITHOUT_CALL.iter().any(|(other, _)| other == kind);
+            assert_eq!(decls_for(*kind).next().is_none(), reason, "{}", kind.name());
+        }
+    }
 
     #[test]
     fn names_are_unique() {

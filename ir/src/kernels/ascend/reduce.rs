@@ -100,7 +100,7 @@ aclnn! {
 }
 
 aclnn! {
-    /// How often each number occurs.
+    /// How often each number occurs. It runs on the device's scalar processors, and its executor cannot be repeated.
     BINCOUNT = bincount: Bincount, "aclnnBincount";
     since Cann81;
     executor Composite;

@@ -3,8 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use mscc_ir::kernels::ascend::{AclnnDecl, DECLS, Family, Since};
-use mscc_ir::ops::OpKind;
+use mscc_ir::kernels::ascend::{AclnnDecl, DECLS, Family, Since, WITHOUT_CALL};
 
 use super::families::fill;
 
@@ -76,7 +75,6 @@ fn unchecked() -> String {
 
 /// Ops that no call computes.
 fn without_call() -> String {
-    let without = OpKind::ALL.iter().filter(|kind| DECLS.iter().all(|decl| decl.op != **kind));
-    let names: Vec<String> = without.map(|kind| format!("`{}`", kind.name())).collect();
-    names.join(", ")
+    let lines = WITHOUT_CALL.iter().map(|(kind, reason)| format!("| `{}` | {reason} |", kind.name()));
+    format!("| op | why none |\n|---|---|\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
