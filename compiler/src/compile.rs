@@ -129,8 +129,12 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     let family = family(options)?;
     let (traced, note) = trace(family.as_ref(), &config, checkpoint.as_ref(), &resolved, &target)?;
     let rules = rules::load(options.rules.as_deref().unwrap_or_default())?;
-    let mut forms =
-        forms(&cast_weights(&traced.module, resolved.dtype), resolved.latent_attention, &rules, &target)?;
+    let mut forms = forms(
+        &cast_weights(&traced.module, resolved.dtype, target.knows_bf16()),
+        resolved.latent_attention,
+        &rules,
+        &target,
+    )?;
     let mut lowered = lower(&forms, &target)?;
     for (variant, form) in lowered.variants.iter_mut().zip(&forms) {
         list_graphs(&mut variant.functions, &form.module, &form.reports);

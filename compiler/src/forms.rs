@@ -7,6 +7,7 @@ use mscc_ir::{Dim, Symbol, SymbolInfo, SymbolTable, TensorType, step};
 use mscc_patterns::Rule;
 use mscc_patterns::rule::Phase;
 
+use crate::cost::Target as _;
 use crate::egraph::{Outcome, Report, Why};
 use crate::passes::fuse::Saturation;
 use crate::passes::{self, BrokenPass, Pass, fit};
@@ -23,6 +24,15 @@ pub struct Form {
     pub module: Module,
     /// What fusion did, for each function.
     pub reports: Vec<Report>,
+}
+
+impl Form {
+    /// What is known of symbols where it runs.
+    pub fn symbols(&self) -> SymbolTable {
+        let mut symbols = self.module.symbols.clone();
+        self.guard.iter().for_each(|condition| condition.assume_in(&mut symbols));
+        symbols
+    }
 }
 
 /// How attention over cached latents is computed.
@@ -75,7 +85,9 @@ pub fn forms(
     target: &Target,
 ) -> Result<Vec<Form>, BrokenPass> {
     let mut forms = fused(module, latent, rules, target)?;
-    let mut modules: Vec<&mut Module> = forms.iter_mut().map(|form| &mut form.module).collect();
+    let symbols: Vec<SymbolTable> = forms.iter().map(Form::symbols).collect();
+    let modules = forms.iter_mut().map(|form| &mut form.module);
+    let mut modules: Vec<(&mut Module, SymbolTable)> = modules.zip(symbols).collect();
     let fitted = fit::fit_all(&mut modules, target);
     for (form, functions) in forms.iter_mut().zip(fitted) {
         for (report, sources) in form.reports.iter_mut().zip(functions) {
@@ -96,14 +108,20 @@ fn fused(
     let rules: Vec<Rule> = rules.iter().filter(choices).cloned().collect();
     let (module, _) = passes::run(module, &[Pass::Normalise, Pass::Recut, Pass::Suit], &rules, target)?;
     let module = passes::normalise_all(&module);
-    let target = target.with_symbols(&in_guard(&module));
-    let saturation = Saturation::new(&module, &rules, &target);
+    let (bounded, everywhere) =
+        (target.with_symbols(&in_guard(&module)), target.with_symbols(&module.symbols));
+    let saturation = Saturation::new(&module, &rules, &bounded);
     let form = |name, sizes: &dyn Fn(&Symbol) -> Option<i64>| {
         let (module, reports) = saturation.cheapest(sizes);
         passes::check(Pass::Fuse, &module)?;
         Ok(Form { name, guard: Vec::new(), module, reports })
     };
-    let any = form("any", &|_| None)?;
+    let mut any = form("any", &|_| None)?;
+    if !runs(&any.module, &everywhere) {
+        let (module, reports) = Saturation::new(&module, &rules, &everywhere).cheapest(&|_| None);
+        passes::check(Pass::Fuse, &module)?;
+        any = Form { module, reports, ..any };
+    }
     if latent != LatentForm::Auto || !any.reports.iter().any(|report| has_choice(report, &rules)) {
         return Ok(vec![any]);
     }
@@ -120,6 +138,19 @@ fn fused(
         }
         Some(_) | None => Ok(vec![any]),
     }
+}
+
+/// Whether the target has a kernel for every op, or a way around.
+fn runs(module: &Module, target: &Target) -> bool {
+    module.functions.iter().all(|graph| {
+        let weight_only = graph.weight_only();
+        graph.nodes().all(|(id, node)| {
+            let Some(op) = node.op().filter(|_| !weight_only[id.index()]) else { return true };
+            let operands: Vec<TensorType> =
+                node.operands.iter().map(|value| graph.ty(*value).clone()).collect();
+            target.supports(op, &operands)
+        })
+    })
 }
 
 /// What is known of symbols where the guard of a form for many new tokens holds: kernels of either form are sought there,

@@ -123,9 +123,10 @@ pub fn predict(plan: &Plan) -> Vec<Prediction> {
     let predict = |step: TypicalStep| {
         let step = step.within(plan);
         let sizes = |symbol: &Symbol| step.size(symbol, plan);
-        let variant = program.variants.iter().find(|variant| {
-            variant.guard.iter().all(|condition| condition.holds(&sizes).unwrap_or(false))
-        })?;
+        let variant = program
+            .variants
+            .iter()
+            .find(|variant| variant.guard.iter().all(|condition| condition.holds(&sizes).unwrap_or(false)))?;
         let cost = |(index, function): (usize, &Function)| {
             function_cost(function, calls_of(variant, index), target.cost_model(), &sizes)
         };

@@ -70,12 +70,19 @@ impl Target {
         }
     }
 
-    /// In what type it computes unless told otherwise: 310P knows no bf16.
+    /// Whether kernels take bf16.
+    pub fn knows_bf16(&self) -> bool {
+        !matches!(self.device, Device::Ascend(soc) if soc.family == Family::P310)
+    }
+
+    /// In what type it computes unless told otherwise.
     pub fn compute_dtype(&self) -> DType {
-        match self.device {
-            Device::Ascend(soc) if soc.family == Family::P310 => DType::F16,
-            Device::Cpu | Device::Ascend(_) => DType::BF16,
-        }
+        if self.knows_bf16() { DType::BF16 } else { DType::F16 }
+    }
+
+    /// In what type weights lie on the device unless told otherwise; `None` for that of the checkpoint.
+    pub fn weight_dtype(&self) -> Option<DType> {
+        (!self.knows_bf16()).then_some(DType::F16)
     }
 
     /// In what type layers add up: the CPU's kernels read and write f32 beside any narrower type, aclnn operators take
@@ -84,6 +91,14 @@ impl Target {
         match self.device {
             Device::Cpu => Some(DType::F32),
             Device::Ascend(_) => None,
+        }
+    }
+
+    /// New tokens of a step unless told otherwise: attention for 310P takes a batch of 256 at most.
+    pub fn max_num_batched_tokens(&self) -> u32 {
+        match self.device {
+            Device::Ascend(soc) if soc.family == Family::P310 => 256,
+            Device::Cpu | Device::Ascend(_) => 2048,
         }
     }
 
@@ -155,7 +170,7 @@ impl cost::Target for Target {
     fn supports(&self, op: &Op, operands: &[TensorType]) -> bool {
         op.kind().is_view()
             || op.infer(operands).is_ok_and(|results| self.kernel(op, operands, &results).is_ok())
-            || fit(self, op, operands).is_some()
+            || fit(self, op, operands).is_ok()
     }
 
     fn cost_model(&self) -> &CostModel {

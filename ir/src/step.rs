@@ -3,8 +3,8 @@
 //! A step is a packed, ragged batch over paged caches; sequences are sorted decode-first.
 //!
 //! `token_sequence` and `token_context` say of each new token what `query_start` and `context_len` say of sequences: to
-//! which it belongs, and how many tokens of it the token sees, itself included. They serve attention that takes every
-//! new token as a row of its own.
+//! which it belongs, and how many tokens of it the token sees, itself included; `token_start` counts them, as `query_start`
+//! would if each were a sequence. They serve attention that takes every new token as a row of its own.
 
 use crate::{DType, Dim, SymbolInfo, SymbolTable, TensorType};
 
@@ -93,6 +93,7 @@ pub fn input_type(name: &str) -> Option<TensorType> {
         Some(_) => return None,
         None => match name {
             "token_ids" | "positions" | "token_sequence" | "token_context" => vec![tokens],
+            "token_start" => vec![tokens + Dim::ONE],
             "query_start" => vec![sequences + Dim::ONE],
             "context_len" => vec![sequences],
             "logit_index" => vec![Dim::symbol(LOGITS)],

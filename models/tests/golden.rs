@@ -92,6 +92,7 @@ impl Prefill<'_> {
             "positions" | "logit_index" => ints((0..count).collect()),
             "token_sequence" => ints(vec![0; count as usize]),
             "token_context" => ints((1..=count).collect()),
+            "token_start" => ints((0..=count).collect()),
             "query_start" => ints(vec![0, count]),
             "context_len" => ints(vec![count]),
             "block_table" => {

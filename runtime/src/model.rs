@@ -86,6 +86,7 @@ enum InputSource {
     LogitIndex,
     TokenSequence,
     TokenContext,
+    TokenStart,
     BlockTable(usize),
     SlotMapping(usize),
 }
@@ -261,6 +262,11 @@ impl Model {
                     batch.token_context(&mut self.of_tokens);
                     &self.of_tokens
                 }
+                InputSource::TokenStart => {
+                    self.of_tokens.clear();
+                    self.of_tokens.extend((0..=batch.token_ids.len()).map(|token| token as i32));
+                    &self.of_tokens
+                }
                 InputSource::BlockTable(group) => &batch.groups[*group].block_table,
                 InputSource::SlotMapping(group) => &batch.groups[*group].slot_mapping,
             };
@@ -383,6 +389,7 @@ fn input_sources(plan: &Plan) -> Result<Vec<InputSource>, PlanError> {
             "logit_index" => Some(InputSource::LogitIndex),
             "token_sequence" => Some(InputSource::TokenSequence),
             "token_context" => Some(InputSource::TokenContext),
+            "token_start" => Some(InputSource::TokenStart),
             _ => None,
         },
     };

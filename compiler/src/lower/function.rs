@@ -12,7 +12,8 @@ use mscc_ir::{Dim, Template, TensorType};
 use super::LowerError;
 use super::draft::{Claim, Draft, DraftBuffer, DraftLaunch, Home, Location};
 use super::recipes::Recipes;
-use crate::target::{Kernel, Target};
+use crate::passes::fit::fit;
+use crate::target::{Kernel, NoKernel, Target};
 
 /// Turns a function into launches.
 pub struct Lowerer<'a> {
@@ -166,14 +167,20 @@ impl<'a> Lowerer<'a> {
         results: &[TensorType],
         name: &str,
     ) -> Result<Kernel, LowerError> {
-        self.target.kernel(op, operands, results).map_err(|reasons| LowerError::NoKernel {
-            target: self.target.name,
-            function: self.graph.name.clone(),
-            value: name.to_owned(),
-            op: op.kind().name(),
-            types: operands.iter().map(TensorType::to_string).collect::<Vec<_>>().join(", "),
-            reasons,
-        })
+        let refused = |mut reasons: NoKernel| {
+            if let Err(others) = fit(self.target, op, operands) {
+                reasons.0.extend(others.0);
+            }
+            LowerError::NoKernel {
+                target: self.target.name,
+                function: self.graph.name.clone(),
+                value: name.to_owned(),
+                op: op.kind().name(),
+                types: operands.iter().map(TensorType::to_string).collect::<Vec<_>>().join(", "),
+                reasons,
+            }
+        };
+        self.target.kernel(op, operands, results).map_err(refused)
     }
 
     /// Results that lie inside the operand's buffer, after a copy where strides cannot express them.

@@ -74,7 +74,7 @@ pub struct Lowered {
 }
 
 /// Names of the contract's inputs in the order in which plans list them; those of cache groups come last.
-const INPUT_ORDER: [&str; 7] = [
+const INPUT_ORDER: [&str; 8] = [
     "token_ids",
     "positions",
     "query_start",
@@ -82,6 +82,7 @@ const INPUT_ORDER: [&str; 7] = [
     "logit_index",
     "token_sequence",
     "token_context",
+    "token_start",
 ];
 
 /// Lowers the forms of a model for a target; they share weights and caches.
@@ -110,9 +111,7 @@ fn lower_form(
     recipes: &mut Recipes,
 ) -> Result<Variant, LowerError> {
     let module = &form.module;
-    let mut symbols = module.symbols.clone();
-    form.guard.iter().for_each(|condition| condition.assume_in(&mut symbols));
-    let target = &target.with_symbols(&symbols);
+    let target = &target.with_symbols(&form.symbols());
     let mut planner = Planner::new(&module.symbols, target.spare_bytes());
     let mut states: BTreeMap<String, Slot> = BTreeMap::new();
     for (name, bytes) in state_sizes(module) {
@@ -155,7 +154,7 @@ fn collect_inputs<'a>(modules: impl Iterator<Item = &'a Module>) -> Result<Vec<I
             }
             let rank = INPUT_ORDER.iter().position(|known| known == name).unwrap_or(INPUT_ORDER.len());
             let residence = match name.as_str() {
-                "query_start" | "context_len" | "token_context" => Residence::HostAndDevice,
+                "query_start" | "context_len" | "token_context" | "token_start" => Residence::HostAndDevice,
                 _ => Residence::Device,
             };
             found.entry((rank, name)).or_insert_with(|| InputDecl {

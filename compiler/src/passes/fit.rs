@@ -2,17 +2,18 @@
 //!
 //! Heads are filled up with zeros to the next width that an operator takes, in caches too: scores and results are the
 //! same, the zeros are cut off behind. Where no operator takes sequences of several new tokens, each new token is a row
-//! of its own, with the pages of its sequence and as many tokens as it sees.
+//! of its own, with the pages of its sequence and as many tokens as it sees; where none takes several query heads for a
+//! key head, keys and values are kept once for each query head.
 
 use std::collections::BTreeMap;
 
 use mscc_ir::graph::{CacheRef, Graph, Leaf, NodeId, NodeKind, Value};
 use mscc_ir::module::CacheGroup;
-use mscc_ir::ops::{CacheRead, Effect, Gather, Op, OpKind, Pad, RepeatHeads, Split, TokenAttention};
-use mscc_ir::{Dim, Module, TensorType, step};
+use mscc_ir::ops::{CacheRead, Effect, Gather, Op, OpKind, Pad, RepeatHeads, Reshape, Split, TokenAttention};
+use mscc_ir::{Dim, Module, SymbolTable, TensorType, step};
 
 use super::rebuild::Rebuild;
-use crate::target::{Device, Target};
+use crate::target::{Device, NoKernel, Target};
 
 /// Heads of attention over a paged cache, in sequences of any length.
 const WIDTHS: [u32; 2] = [64, 128];
@@ -34,10 +35,29 @@ pub struct Fit {
     by_rows: bool,
     /// The operand of one row for all heads that is spelled out for each.
     spelled_out: Option<usize>,
+    /// How often each key head is kept.
+    repeat: u32,
 }
 
 /// How `op` can be computed, if the target has no kernel for it as it is.
-pub fn fit(target: &Target, op: &Op, operands: &[TensorType]) -> Option<Fit> {
+///
+/// Errors: what stands against each way.
+pub fn fit(target: &Target, op: &Op, operands: &[TensorType]) -> Result<Fit, NoKernel> {
+    let mut refused = NoKernel::default();
+    for fit in candidates(target, op, operands).unwrap_or_default() {
+        let types = fit.operand_types(operands);
+        let results = types.as_ref().and_then(|types| fit.op.infer(types).ok());
+        let Some((types, results)) = types.zip(results) else { continue };
+        match target.kernel(&fit.op, &types, &results) {
+            Ok(_) => return Ok(fit),
+            Err(reasons) => refused.0.extend(reasons.0),
+        }
+    }
+    Err(refused)
+}
+
+/// The ways that there are, the best first.
+fn candidates(target: &Target, op: &Op, operands: &[TensorType]) -> Option<Vec<Fit>> {
     if target.device == Device::Cpu {
         return None;
     }
@@ -46,6 +66,7 @@ pub fn fit(target: &Target, op: &Op, operands: &[TensorType]) -> Option<Fit> {
         widths: widths.to_vec(),
         by_rows: false,
         spelled_out: None,
+        repeat: 1,
     };
     let last = |index: usize| operands.get(index)?.last().as_const();
     let mut candidates = Vec::new();
@@ -57,7 +78,14 @@ pub fn fit(target: &Target, op: &Op, operands: &[TensorType]) -> Option<Fit> {
                 u32::try_from((last(1)?.max(last(2)?) + ROW_BLOCK - 1) / ROW_BLOCK * ROW_BLOCK).ok()?;
             if plain {
                 let op = Op::from(TokenAttention { scale: attention.scale });
-                candidates.push(Fit { op, widths: vec![Some(width); 3], by_rows: true, spelled_out: None });
+                let fit =
+                    Fit { op, widths: vec![Some(width); 3], by_rows: true, spelled_out: None, repeat: 1 };
+                let heads = operands[0].shape[1]
+                    .exact_div(&operands[1].shape[2])
+                    .and_then(|groups| groups.as_const());
+                let repeat = heads.and_then(|groups| u32::try_from(groups).ok()).filter(|groups| *groups > 1);
+                candidates.push(fit.clone());
+                candidates.extend(repeat.map(|repeat| Fit { repeat, ..fit }));
             }
         }
         Op::RaggedAttention(_) => {
@@ -67,15 +95,12 @@ pub fn fit(target: &Target, op: &Op, operands: &[TensorType]) -> Option<Fit> {
         }
         Op::LatentAttention(_) => {
             let (latent, rotary) = LATENT;
-            candidates.push(wide(&[Some(latent), Some(rotary), Some(latent), Some(rotary)]));
+            let fit = wide(&[Some(latent), Some(rotary), Some(latent), Some(rotary)]);
+            candidates.extend([fit.clone(), Fit { by_rows: true, ..fit }]);
         }
         _ => {}
     }
-    candidates.into_iter().find(|fit| {
-        let types = fit.operand_types(operands);
-        let results = types.as_ref().and_then(|types| fit.op.infer(types).ok());
-        types.zip(results).is_some_and(|(types, results)| target.kernel(&fit.op, &types, &results).is_ok())
-    })
+    Some(candidates)
 }
 
 impl Fit {
@@ -89,16 +114,28 @@ impl Fit {
                 None => ty.clone(),
             });
         }
+        if self.repeat > 1 {
+            for ty in &mut types[1..3] {
+                let [pages, block, heads, width] = &ty.shape[..] else { return None };
+                let heads = heads.clone() * Dim::from(self.repeat);
+                *ty = TensorType::new(ty.dtype, [pages.clone(), block.clone(), heads, width.clone()]);
+            }
+        }
         if let Some(ty) = self.spelled_out.and_then(|index| types.get_mut(index)) {
             let [rows, width] = &ty.shape[..] else { return None };
             *ty = TensorType::new(ty.dtype, [rows.clone(), operands[0].shape[1].clone(), width.clone()]);
         }
         if self.by_rows {
             let tokens = operands[0].shape[0].clone();
-            let pages = operands[3].shape[1].clone();
+            let pages = operands.iter().find(|ty| !ty.dtype.is_float())?.shape[1].clone();
             let ints = |shape: &[Dim]| TensorType::new(mscc_ir::DType::I32, shape);
-            types.truncate(3);
-            types.extend([ints(&[tokens.clone(), pages]), ints(&[tokens])]);
+            let table = operands.iter().position(|ty| !ty.dtype.is_float())?;
+            types.truncate(table);
+            types.push(ints(&[tokens.clone(), pages]));
+            if matches!(self.op, Op::LatentAttention(_)) {
+                types.push(ints(&[tokens.clone() + Dim::ONE]));
+            }
+            types.push(ints(&[tokens]));
         }
         Some(types)
     }
@@ -110,12 +147,17 @@ fn with_last(ty: &TensorType, width: Dim) -> TensorType {
     TensorType::new(ty.dtype, shape)
 }
 
+/// What a token leaves in a cache tensor: the innermost size, and how often each head is kept.
+type Caches = BTreeMap<(String, String), (u32, u32)>;
+
 /// Fits the attention of all forms of a model, which share caches. Gives for each form and function, of each node now
 /// there, the node that it stands for.
-pub fn fit_all(modules: &mut [&mut Module], target: &Target) -> Vec<Vec<Vec<NodeId>>> {
-    let mut caches: BTreeMap<(String, String), u32> = BTreeMap::new();
-    for module in modules.iter() {
-        let target = target.with_symbols(&module.symbols);
+///
+/// With each form comes what is known of symbols where it runs.
+pub fn fit_all(forms: &mut [(&mut Module, SymbolTable)], target: &Target) -> Vec<Vec<Vec<NodeId>>> {
+    let mut caches = Caches::new();
+    for (module, symbols) in forms.iter() {
+        let target = target.with_symbols(symbols);
         for graph in &module.functions {
             for (_, node) in graph.nodes() {
                 let Some(fit) = node.op().and_then(|op| needed(&target, graph, op, &node.operands)) else {
@@ -123,15 +165,15 @@ pub fn fit_all(modules: &mut [&mut Module], target: &Target) -> Vec<Vec<Vec<Node
                 };
                 for (value, width) in node.operands.iter().zip(&fit.widths) {
                     if let (Some(cache), Some(width)) = (cache_of(graph, *value), width) {
-                        let widest = caches.entry((cache.group.clone(), cache.tensor.clone())).or_default();
-                        *widest = (*widest).max(*width);
+                        let kept = caches.entry((cache.group.clone(), cache.tensor.clone())).or_default();
+                        *kept = (kept.0.max(*width), kept.1.max(fit.repeat));
                     }
                 }
             }
         }
     }
-    let fit_module = |module: &mut &mut Module| {
-        let target = target.with_symbols(&module.symbols);
+    let fit_form = |(module, symbols): &mut (&mut Module, SymbolTable)| {
+        let target = target.with_symbols(symbols);
         widen(&mut module.caches, &caches);
         let functions = module.functions.iter_mut();
         let fitted = functions.map(|function| {
@@ -141,7 +183,7 @@ pub fn fit_all(modules: &mut [&mut Module], target: &Target) -> Vec<Vec<Vec<Node
         });
         fitted.collect()
     };
-    modules.iter_mut().map(fit_module).collect()
+    forms.iter_mut().map(fit_form).collect()
 }
 
 /// How an op is to be computed, where it cannot be as it is.
@@ -155,7 +197,7 @@ fn needed(target: &Target, graph: &Graph, op: &Op, operands: &[Value]) -> Option
     let results = op.infer(&types).ok()?;
     match target.kernel(op, &types, &results) {
         Ok(_) => None,
-        Err(_) => fit(target, op, &types),
+        Err(_) => fit(target, op, &types).ok(),
     }
 }
 
@@ -172,12 +214,14 @@ fn cache_of(graph: &Graph, mut value: Value) -> Option<&CacheRef> {
     }
 }
 
-fn widen(groups: &mut [CacheGroup], caches: &BTreeMap<(String, String), u32>) {
+fn widen(groups: &mut [CacheGroup], caches: &Caches) {
     for group in groups {
         for tensor in &mut group.tensors {
-            let width = caches.get(&(group.name.clone(), tensor.name.clone()));
-            if let (Some(width), Some(last)) = (width, tensor.row.last_mut()) {
+            let kept = caches.get(&(group.name.clone(), tensor.name.clone()));
+            let Some((width, repeat)) = kept else { continue };
+            if let [heads @ .., last] = &mut tensor.row[..] {
                 *last = *width;
+                heads.iter_mut().for_each(|heads| *heads *= repeat);
             }
         }
     }
@@ -185,7 +229,7 @@ fn widen(groups: &mut [CacheGroup], caches: &BTreeMap<(String, String), u32>) {
 
 struct Fitter<'a> {
     graph: &'a Graph,
-    caches: &'a BTreeMap<(String, String), u32>,
+    caches: &'a Caches,
     target: &'a Target,
     out: Graph,
     rebuild: Rebuild<'a>,
@@ -195,7 +239,7 @@ struct Fitter<'a> {
 const SOUND: &str = "the types fit by construction";
 
 impl<'a> Fitter<'a> {
-    fn new(graph: &'a Graph, caches: &'a BTreeMap<(String, String), u32>, target: &'a Target) -> Self {
+    fn new(graph: &'a Graph, caches: &'a Caches, target: &'a Target) -> Self {
         Fitter { graph, caches, target, out: Graph::new(&graph.name), rebuild: Rebuild::new(graph) }
     }
 
@@ -233,8 +277,15 @@ impl<'a> Fitter<'a> {
 
     fn cache(&mut self, id: NodeId, cache: &CacheRef) {
         let result = &self.graph.node(id).results[0];
-        let width = self.caches.get(&(cache.group.clone(), cache.tensor.clone()));
-        let ty = width.map_or(result.ty.clone(), |width| with_last(&result.ty, Dim::from(*width)));
+        let kept = self.caches.get(&(cache.group.clone(), cache.tensor.clone()));
+        let ty = kept.map_or(result.ty.clone(), |(width, repeat)| {
+            let mut shape = result.ty.shape.to_vec();
+            if let [_, _, heads @ .., last] = &mut shape[..] {
+                *last = Dim::from(*width);
+                heads.iter_mut().for_each(|heads| *heads = heads.clone() * Dim::from(*repeat));
+            }
+            TensorType::new(result.ty.dtype, shape)
+        });
         let value = self.out.leaf(Leaf::Cache(cache.clone()), &result.name, ty);
         self.rebuild.set(Value { node: id, index: 0 }, value);
     }
@@ -244,8 +295,9 @@ impl<'a> Fitter<'a> {
         let mut operands = self.mapped(id);
         let count = self.graph.node(id).results.len();
         for at in 0..count {
-            let width = self.out.ty(operands[at]).last();
-            operands[count + at] = self.filled(operands[count + at], &width, id);
+            let cache = self.out.ty(operands[at]).clone();
+            operands[count + at] = self.repeated(operands[count + at], &cache, id);
+            operands[count + at] = self.filled(operands[count + at], &cache.last(), id);
         }
         let names: Vec<&str> =
             self.graph.node(id).results.iter().map(|result| result.name.as_str()).collect();
@@ -282,15 +334,36 @@ impl<'a> Fitter<'a> {
             operands[index] = self.add(RepeatHeads { heads }, &[operands[index]], &name, id);
         }
         if fit.by_rows {
+            let is_table = |value: &Value| !self.out.ty(*value).dtype.is_float();
+            let table = operands.iter().position(is_table).expect("attention reads a block table");
             let sequence = self.input("token_sequence");
-            let pages =
-                self.add(Gather, &[operands[3], sequence], &format!("{}.block_table", result.name), id);
-            operands.truncate(3);
-            operands.extend([pages, self.input("token_context")]);
+            let name = format!("{}.block_table", result.name);
+            let pages = self.add(Gather, &[operands[table], sequence], &name, id);
+            operands.truncate(table);
+            operands.push(pages);
+            if matches!(fit.op, Op::LatentAttention(_)) {
+                operands.push(self.input("token_start"));
+            }
+            operands.push(self.input("token_context"));
         }
         let y = self.add(fit.op, &operands, &result.name, id);
         let y = self.cut(y, &result.ty.last(), &result.name, id);
         self.rebuild.set(Value { node: id, index: 0 }, y);
+    }
+
+    /// The rows with each head as often as the cache keeps it.
+    fn repeated(&mut self, value: Value, cache: &TensorType, id: NodeId) -> Value {
+        let ty = self.out.ty(value).clone();
+        let ([tokens, heads, width], [_, _, kept, _]) = (&ty.shape[..], &cache.shape[..]) else {
+            return value;
+        };
+        let groups = kept.exact_div(heads).and_then(|groups| u32::try_from(groups.as_const()?).ok());
+        let Some(groups) = groups.filter(|groups| *groups > 1) else { return value };
+        let name = format!("{}.repeated.{}", self.out.value_name(value), self.out.len());
+        let rows = Reshape { shape: vec![tokens.clone() * heads.clone(), width.clone()] };
+        let rows = self.add(rows, &[value], &format!("{name}.rows"), id);
+        let each = self.add(RepeatHeads { heads: groups }, &[rows], &format!("{name}.each"), id);
+        self.add(Reshape { shape: vec![tokens.clone(), kept.clone(), width.clone()] }, &[each], &name, id)
     }
 
     /// The value with zeros behind its rows up to `width`.

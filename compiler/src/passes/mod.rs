@@ -5,6 +5,7 @@ pub mod fuse;
 pub mod normalise;
 pub mod rebuild;
 pub mod recut;
+mod score_rotary;
 pub mod suit;
 pub mod weight_dtype;
 
@@ -91,7 +92,8 @@ pub fn run(
             Pass::Recut => recut::recut(&module),
             Pass::Suit => suit::suit(&module, target),
             Pass::Fit => {
-                fit::fit_all(&mut [&mut module], target);
+                let symbols = module.symbols.clone();
+                fit::fit_all(&mut [(&mut module, symbols)], target);
                 module
             }
             Pass::Fuse => {

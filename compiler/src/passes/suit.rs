@@ -10,10 +10,13 @@
 use std::collections::BTreeSet;
 
 use mscc_ir::graph::{Graph, Leaf, NodeId, NodeKind, Sink, Value};
-use mscc_ir::ops::{ApplyRotary, Cast, Concat, Gather, Iota, Op, OpKind, Reshape, Rope, RopeTable, Split};
+use mscc_ir::ops::{
+    ApplyRotary, Cast, Concat, Gather, InterleaveRope, Iota, Op, OpKind, Reshape, Rope, RopeTable, Split,
+};
 use mscc_ir::{DType, Dim, Module, Symbol, TensorType, step};
 
 use super::rebuild::Rebuild;
+use super::score_rotary::ends_in_scores;
 use crate::target::{Device, Target};
 
 /// Suits the module to the target.
@@ -21,7 +24,7 @@ pub fn suit(module: &Module, target: &Target) -> Module {
     match target.device {
         Device::Cpu => module.clone(),
         Device::Ascend(_) => {
-            let tables = Tables::of(module);
+            let tables = Tables::of(module, &target.with_symbols(&module.symbols));
             let mut suited = module.clone();
             for function in &mut suited.functions {
                 *function = Suit::new(function, tables.as_ref()).run();
@@ -37,6 +40,8 @@ struct Tables {
     positions: u32,
     /// Whether neighbours are paired, by all that rotate.
     interleaved: bool,
+    /// Whether the first elements of all pairs are put before the second, which scores cannot tell.
+    by_halves: bool,
     /// Element type of what is rotated.
     dtype: DType,
     /// States as which they pass from function to function.
@@ -45,7 +50,7 @@ struct Tables {
 
 impl Tables {
     /// `None` where what rotates differs in how, or a table serves something else too: then they stay as they are.
-    fn of(module: &Module) -> Option<Tables> {
+    fn of(module: &Module, target: &Target) -> Option<Tables> {
         let positions = module.symbols.get(&Symbol::new(step::MAX_CONTEXT))?.max;
         let mut states = BTreeSet::new();
         let mut uses: BTreeSet<(bool, DType)> = BTreeSet::new();
@@ -82,8 +87,21 @@ impl Tables {
         }
         let mut uses = uses.into_iter();
         let (interleaved, dtype) = uses.next().filter(|_| uses.next().is_none())?;
-        Some(Tables { positions: u32::try_from(positions).ok()?, interleaved, dtype, states })
+        let by_halves = interleaved && ends_in_scores(module) && turns_by_halves(module, dtype, target);
+        Some(Tables { positions: u32::try_from(positions).ok()?, interleaved, by_halves, dtype, states })
     }
+}
+
+/// Whether an operator turns neighbours and gives halves, for all that is rotated.
+fn turns_by_halves(module: &Module, dtype: DType, target: &Target) -> bool {
+    module.functions.iter().all(|graph| {
+        graph.nodes().filter(|(_, node)| matches!(node.op(), Some(Op::Rope(_)))).all(|(_, node)| {
+            let x = graph.ty(node.operands[0]).clone();
+            let table = TensorType::new(dtype, [x.shape[0].clone(), x.last()]);
+            let operands = [x.clone(), table.clone(), table];
+            target.kernel(&InterleaveRope.into(), &operands, &[x]).is_ok()
+        })
+    })
 }
 
 struct Suit<'a> {
@@ -157,7 +175,7 @@ impl<'a> Suit<'a> {
     fn spelled_out(&mut self, half: Value, tables: &Tables, name: &str, id: NodeId) -> Value {
         let shape = self.out.ty(half).shape.clone();
         let both = |axis| Concat { axis };
-        if !tables.interleaved {
+        if !tables.interleaved || tables.by_halves {
             return self.add(both(-1), &[half, half], &format!("{name}.spelled_out"), id);
         }
         let single = [shape[0].clone(), shape[1].clone(), Dim::ONE].to_vec();
@@ -173,7 +191,10 @@ impl<'a> Suit<'a> {
         let [x, cos, sin] = [0, 1, 2].map(|index| self.rebuild.mapped(node.operands[index]));
         let name = node.results[0].name.as_str();
         let (width, rotary) = (self.out.ty(x).shape[2].clone(), self.out.ty(cos).shape[1].clone());
-        let op = ApplyRotary { interleaved: rope.interleaved };
+        let op: Op = match self.tables {
+            Some(tables) if tables.by_halves => InterleaveRope.into(),
+            Some(_) | None => ApplyRotary { interleaved: rope.interleaved }.into(),
+        };
         let y = if width == rotary {
             self.add(op, &[x, cos, sin], name, id)
         } else {

@@ -7,16 +7,17 @@ use mscc_ir::{DType, Module, TensorType};
 use super::rebuild::Rebuild;
 
 /// Casts every float weight to `dtype`, or those of f64 to f32 if it is `None`, since nothing computes in f64. The casts
-/// depend on weights alone, so they become part of the recipes.
-pub fn cast_weights(module: &Module, dtype: Option<DType>) -> Module {
+/// depend on weights alone, so they become part of the recipes. For a device that knows no bf16, rows of weights are f16
+/// in its place.
+pub fn cast_weights(module: &Module, dtype: Option<DType>, knows_bf16: bool) -> Module {
     let mut cast = module.clone();
     for function in &mut cast.functions {
-        *function = cast_function(function, dtype);
+        *function = cast_function(function, dtype, knows_bf16);
     }
     cast
 }
 
-fn cast_function(graph: &Graph, dtype: Option<DType>) -> Graph {
+fn cast_function(graph: &Graph, dtype: Option<DType>, knows_bf16: bool) -> Graph {
     let weight_only = graph.weight_only();
     let mut out = Graph::new(&graph.name);
     let mut rebuild = Rebuild::new(graph);
@@ -29,7 +30,11 @@ fn cast_function(graph: &Graph, dtype: Option<DType>) -> Graph {
         for index in 0..node.results.len() as u32 {
             let value = Value { node: id, index };
             let (original, copied) = (graph.ty(value).dtype, rebuild.mapped(value));
-            let kept = if original == DType::F64 { DType::F32 } else { original };
+            let kept = match original {
+                DType::F64 => DType::F32,
+                DType::BF16 if !knows_bf16 => DType::F16,
+                other => other,
+            };
             // What is computed from a weight of another type keeps its own: rows of an embedding, for one.
             let wanted = match (is_weight, weight_only[id.index()]) {
                 (true, _) if original.is_float() => dtype.unwrap_or(kept),

@@ -393,6 +393,11 @@ impl Binder<'_> {
 
     fn limits(&self) -> Vec<Violation> {
         let mut names = self.names.clone();
+        // As many sequences as new tokens: one for each.
+        let rows = ["T", "B"].map(|name| names.size(&Dim::symbol(name)).ok());
+        if rows[0].is_some() && rows[0] == rows[1] {
+            names.set("Q", &Dim::ONE).unwrap_or_default();
+        }
         // Sizes of the step that no tensor has are symbols of the plan.
         for name in STEP_SIZES.iter().filter(|name| self.usage.symbols.get(&Symbol::new(name)).is_some()) {
             if !names.has(name) {

@@ -1,7 +1,7 @@
 //! Limits over named axes and attributes: `H <= 8192`, `N % 16 == 0`, `D in {64, 128}`, `K == 1`.
 
 use super::shape::Names;
-use crate::{Dim, SymbolTable};
+use crate::{Dim, SymbolTable, step};
 
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,11 +76,28 @@ impl Limit {
         Err(match (value.as_const(), symbols.range(&value)) {
             (Some(value), _) => format!("{} is {value}", self.quantity),
             (None, Some(range)) => {
-                format!("{} is {value}, which may be {} to {}", self.quantity, range.min, range.max)
+                let option = option(&value).map_or(String::new(), |option| format!(" (option {option})"));
+                format!("{} is {value}, which may be {} to {}{option}", self.quantity, range.min, range.max)
             }
             (None, None) => format!("{} is {value}", self.quantity),
         })
     }
+}
+
+/// The option of a compilation that bounds a size of the step.
+fn option(size: &Dim) -> Option<&'static str> {
+    let mut option = None;
+    size.for_each_symbol(&mut |symbol| {
+        option = option.or(match symbol.name() {
+            step::TABLE_WIDTH | step::MAX_CONTEXT | step::CONTEXT => Some("max_model_len"),
+            step::TOKENS | step::LOGITS | step::MAX_NEW | step::DECODE_TOKENS => {
+                Some("max_num_batched_tokens")
+            }
+            step::SEQUENCES | step::DECODE_SEQUENCES => Some("max_num_seqs"),
+            _ => None,
+        });
+    });
+    option
 }
 
 #[cfg(test)]
@@ -97,7 +114,10 @@ mod tests {
         symbols.declare("T", SymbolInfo { min: 1, max: 100, likely: 8 });
         let check = |text: &str| Limit::parse(text).unwrap().check(&names, &symbols);
         assert_eq!(check("H <= 100"), Ok(()));
-        assert_eq!(check("H <= 99"), Err("H is T, which may be 1 to 100".into()));
+        assert_eq!(
+            check("H <= 99"),
+            Err("H is T, which may be 1 to 100 (option max_num_batched_tokens)".into())
+        );
         assert_eq!(check("H >= 1"), Ok(()));
         assert_eq!(check("D % 16 == 0"), Ok(()));
         assert_eq!(check("D % 64 == 0"), Err("D is 96".into()));

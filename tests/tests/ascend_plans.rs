@@ -1,0 +1,168 @@
+//! Plans for Ascend NPUs: every config of the repository, for every device, compiles to calls that break no documented
+//! rule, or is refused for one.
+//!
+//! The snapshots are for people to review: what is launched, and what it is expected to take.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use mscc_compiler::predict::predict;
+use mscc_compiler::{Compiled, Options, Target, compile};
+use mscc_ir::plan::{Plan, container, print_plan};
+use mscc_tests::{FIXTURES, data};
+
+const CONFIGS: [&str; 14] = [
+    "ascend-grouped",
+    "ascend-latent",
+    "deepseek-v3-671b",
+    "deepseek-v3-tiny",
+    "deepseek-v3-wide",
+    "dispatch-tiny",
+    "llama-3.1-70b",
+    "llama-3.2-1b",
+    "mixtral-8x7b",
+    "qwen2.5-0.5b",
+    "qwen3-0.6b",
+    "qwen3-235b-a22b",
+    "qwen3-32b",
+    "qwen3-moe-tiny",
+];
+
+fn config(name: &str) -> PathBuf {
+    data("configs").join(format!("{name}.json"))
+}
+
+fn compiled(config: &Path, target: &str) -> Result<Compiled, String> {
+    let options =
+        Options { model: Some(config.to_owned()), target: Some(target.to_owned()), ..Options::default() };
+    compile(&options, true).map_err(|error| error.to_string())
+}
+
+fn ascend_targets() -> impl Iterator<Item = &'static str> {
+    Target::NAMES.into_iter().filter(|name| *name != "cpu")
+}
+
+/// Launches of a step and what they are expected to take.
+fn line(plan: &Plan) -> String {
+    let steps = predict(plan).into_iter().map(|prediction| {
+        let (name, launches, ps) = (prediction.step.name, prediction.launches(), prediction.ps());
+        format!("{name} {launches} launches, {:.1} µs", ps as f64 / 1e6)
+    });
+    steps.collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn every_config_compiles_for_every_device_or_is_refused_for_a_documented_reason() {
+    let mut table = String::new();
+    let mut refused = Vec::new();
+    for target in ascend_targets() {
+        writeln!(table, "{target}").unwrap();
+        let configs = CONFIGS.map(|name| (name, config(name)));
+        let fixtures = FIXTURES.map(|name| (name, data("fixtures").join(name).join("config.json")));
+        for (name, path) in configs.into_iter().chain(fixtures) {
+            match compiled(&path, target) {
+                Ok(compiled) => {
+                    // What is written is read back, and holds as the runtime asks.
+                    let bytes = container::encode(&compiled.plan).unwrap();
+                    assert_eq!(container::decode(&bytes).unwrap(), compiled.plan, "{name}");
+                    writeln!(table, "  {name}: {}", line(&compiled.plan)).unwrap();
+                }
+                Err(error) => {
+                    // The rule of the operator that comes nearest.
+                    let reason = error.lines().last().unwrap_or_default().trim();
+                    writeln!(table, "  {name}: refused: {reason}").unwrap();
+                    refused.push((target, name, error));
+                }
+            }
+        }
+    }
+    for (target, name, error) in &refused {
+        assert!(error.contains("has no kernel for"), "{target}, {name}: {error}");
+        assert!(!error.contains("bug of mscc"), "{target}, {name}: {error}");
+    }
+    insta::assert_snapshot!("every_config", table);
+}
+
+/// The models that are measured by: all launches of a step by kind of layer, and what bounds them.
+#[test]
+fn what_large_models_launch_and_take() {
+    let mut table = String::new();
+    for name in ["deepseek-v3-671b", "qwen3-32b", "qwen3-235b-a22b"] {
+        for target in ["ascend910b3", "ascend910_93"] {
+            let plan = compiled(&config(name), target).unwrap().plan;
+            writeln!(table, "{name} on {target}").unwrap();
+            for prediction in predict(&plan) {
+                let step = prediction.step;
+                writeln!(
+                    table,
+                    "  {}, {} x {} new tokens at {}, variant {}: {} launches, {:.1} µs",
+                    step.name,
+                    step.sequences,
+                    step.new_tokens,
+                    step.context,
+                    prediction.variant,
+                    prediction.launches(),
+                    prediction.ps() as f64 / 1e6
+                )
+                .unwrap();
+                for function in &prediction.functions {
+                    writeln!(
+                        table,
+                        "    @{} x {}: {} launches, {:.1} µs, bound by {}",
+                        function.name,
+                        function.calls,
+                        function.launches,
+                        function.ps as f64 / 1e6,
+                        function.bounds.name()
+                    )
+                    .unwrap();
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!("large_models", table);
+}
+
+/// Real widths of each operator: which operators are called, by kind of layer.
+#[test]
+fn models_of_real_widths_use_the_preferred_operators() {
+    let mut table = String::new();
+    for name in ["ascend-latent", "ascend-grouped", "qwen3-moe-tiny"] {
+        for target in ["ascend910b3", "ascend310p"] {
+            writeln!(table, "{name} on {target}").unwrap();
+            let plan = match compiled(&config(name), target) {
+                Ok(compiled) => compiled.plan,
+                Err(error) => {
+                    writeln!(table, "  refused: {}", error.lines().last().unwrap().trim()).unwrap();
+                    continue;
+                }
+            };
+            for variant in &plan.program("main").unwrap().variants {
+                for function in &variant.functions {
+                    writeln!(table, "  {} @{}", variant.name, function.name).unwrap();
+                    for launch in &function.launches {
+                        let decl = mscc_ir::kernels::ascend::decl(&launch.kernel).unwrap();
+                        writeln!(table, "    {:<36} {}", decl.entry, launch.name).unwrap();
+                    }
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!("real_widths", table);
+}
+
+/// The whole of a plan as a person reads it.
+#[test]
+fn a_plan_reads_as_a_list_of_calls() {
+    let plan = compiled(&config("qwen3-0.6b"), "ascend910b3").unwrap().plan;
+    insta::assert_snapshot!("qwen3_calls", print_plan(&plan));
+}
+
+/// The same config gives the same bytes, however often it is compiled.
+#[test]
+fn plans_are_the_same_byte_for_byte() {
+    let bytes =
+        || container::encode(&compiled(&config("qwen3-moe-tiny"), "ascend910b3").unwrap().plan).unwrap();
+    assert_eq!(bytes(), bytes());
+}
