@@ -172,6 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn kernels_may_touch_what_is_behind_a_value() {
+        let symbols = symbols();
+        let mut planner = Planner::new(&symbols, 32);
+        planner.place(&[33, 32, 1].map(|bytes| Buffer { bytes: Dim::constant(bytes), first: 0, last: 0 }));
+        let (offsets, arena) = planner.finish();
+        let offsets: Vec<i64> = offsets.iter().filter_map(Dim::as_const).collect();
+        assert_eq!((offsets, arena.as_const()), (vec![0, 128, 192], Some(256)));
+    }
+
+    #[test]
     fn a_chain_needs_two_slots() {
         let symbols = symbols();
         let mut planner = Planner::new(&symbols, 0);

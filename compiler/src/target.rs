@@ -138,6 +138,10 @@ impl Target {
                         Err(violations) => refused.0.push((decl.name, violations)),
                     }
                 }
+                if let Some((_, reason)) = ascend::WITHOUT_CALL.iter().find(|(kind, _)| *kind == op.kind()) {
+                    let found = "nothing that has an operator took it in".to_owned();
+                    refused.0.push((op.kind().name(), vec![Violation { rule: (*reason).to_owned(), found }]));
+                }
                 Err(refused)
             }
         }

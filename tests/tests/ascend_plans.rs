@@ -30,7 +30,7 @@ const CONFIGS: [&str; 14] = [
 ];
 
 fn config(name: &str) -> PathBuf {
-    data("configs").join(format!("{name}.json"))
+    data().join("configs").join(format!("{name}.json"))
 }
 
 fn compiled(config: &Path, target: &str) -> Result<Compiled, String> {
@@ -59,7 +59,7 @@ fn every_config_compiles_for_every_device_or_is_refused_for_a_documented_reason(
     for target in ascend_targets() {
         writeln!(table, "{target}").unwrap();
         let configs = CONFIGS.map(|name| (name, config(name)));
-        let fixtures = FIXTURES.map(|name| (name, data("fixtures").join(name).join("config.json")));
+        let fixtures = FIXTURES.map(|name| (name, data().join("fixtures").join(name).join("config.json")));
         for (name, path) in configs.into_iter().chain(fixtures) {
             match compiled(&path, target) {
                 Ok(compiled) => {

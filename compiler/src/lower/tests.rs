@@ -79,7 +79,7 @@ fn an_op_without_a_kernel_is_an_error() {
         .replace("%s = silu %p", "%s0 = linear %p, %w0\n %s = silu %s0")
         .replace("func @layer {", "func @layer {\n  %w0 = weight \"w0\" : f32[4, 4]");
     let error = lower(&[form(&text)], &Target::cpu()).unwrap_err().to_string();
-    assert_eq!(error, "@layer, %s0: the target has no kernel for `linear` on (f32[T, 4], f32[4, 4])");
+    assert_eq!(error, "@layer, %s0: cpu has no kernel for `linear` on (f32[T, 4], f32[4, 4])");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Attention of sizes that the target's operators do not take, computed by one of theirs.
+//! Attention and rotation of sizes that the target's operators do not take, computed by others of theirs.
 //!
 //! Heads are filled up with zeros to the next width that an operator takes, in caches too: scores and results are the
 //! same, the zeros are cut off behind. Where no operator takes sequences of several new tokens, each new token is a row
@@ -7,9 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use mscc_ir::attr::Float;
 use mscc_ir::graph::{CacheRef, Graph, Leaf, NodeId, NodeKind, Value};
 use mscc_ir::module::CacheGroup;
-use mscc_ir::ops::{CacheRead, Effect, Gather, Op, OpKind, Pad, RepeatHeads, Reshape, Split, TokenAttention};
+use mscc_ir::ops::{
+    Add, ApplyRotary, CacheRead, Concat, Effect, Gather, Mul, Op, OpKind, Pad, RepeatHeads, Reshape, Scale,
+    Split, TokenAttention,
+};
 use mscc_ir::{Dim, Module, SymbolTable, TensorType, step};
 
 use super::rebuild::Rebuild;
@@ -252,6 +256,7 @@ impl<'a> Fitter<'a> {
                 NodeKind::Leaf(_) => self.rebuild.copy(&mut self.out, id),
                 NodeKind::Op(Op::CacheRead(read)) => self.read(id, read),
                 NodeKind::Op(op @ (Op::CacheWrite(_) | Op::CacheWritePair(_))) => self.write(id, op),
+                NodeKind::Op(Op::ApplyRotary(rotary)) if self.lacks(id) => self.rotate(id, rotary),
                 NodeKind::Op(op) => match needed(self.target, self.graph, op, &node.operands) {
                     Some(fit) => self.attend(id, fit),
                     None => self.rebuild.copy(&mut self.out, id),
@@ -315,6 +320,46 @@ impl<'a> Fitter<'a> {
         self.out.set_origins(value.node, self.graph.origins(id).to_vec());
         let value = self.cut(value, &result.ty.last(), &result.name, id);
         self.rebuild.set(Value { node: id, index: 0 }, value);
+    }
+
+    /// Whether the target has no kernel for a node.
+    fn lacks(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let types =
+            |values: &[Value]| values.iter().map(|value| self.graph.ty(*value).clone()).collect::<Vec<_>>();
+        let results: Vec<TensorType> = node.results.iter().map(|result| result.ty.clone()).collect();
+        node.op().is_some_and(|op| self.target.kernel(op, &types(&node.operands), &results).is_err())
+    }
+
+    /// A rotation element by element: `x * cos + turned(x) * sin`, the tables once for each head.
+    fn rotate(&mut self, id: NodeId, rotary: &ApplyRotary) {
+        let operands = self.mapped(id);
+        let name = self.graph.node(id).results[0].name.clone();
+        let ty = self.out.ty(operands[0]).clone();
+        let (half, sized) = (ty.last().floor_div(2), |shape: &[Dim]| Reshape { shape: shape.to_vec() });
+        // Pairs lie along the last axis: neighbours once they have one of their own.
+        let (whole, part) = if rotary.interleaved {
+            let pairs = [ty.leading(), &[half.clone(), Dim::constant(2)]].concat();
+            (self.add(sized(&pairs), &[operands[0]], &format!("{name}.pairs"), id), Dim::ONE)
+        } else {
+            (operands[0], half)
+        };
+        let split = Split { axis: -1, sizes: vec![part.clone(), part] };
+        let names = [format!("{name}.first"), format!("{name}.second")];
+        let parts = self.out.op(Op::from(split), &[whole], &[&names[0], &names[1]]).expect(SOUND);
+        self.out.set_origins(parts[0].node, self.graph.origins(id).to_vec());
+        let minus = self.add(Scale { by: Float(-1.0) }, &[parts[1]], &format!("{name}.minus"), id);
+        let turned = self.add(Concat { axis: -1 }, &[minus, parts[0]], &format!("{name}.turned"), id);
+        let turned = self.add(sized(&ty.shape), &[turned], &format!("{name}.turned.heads"), id);
+        let heads = ty.shape[1].as_const().and_then(|heads| u32::try_from(heads).ok());
+        let heads = heads.expect("the number of heads is a size of the model");
+        let mut products = Vec::with_capacity(2);
+        for (x, table, part) in [(operands[0], operands[1], "cos"), (turned, operands[2], "sin")] {
+            let table = self.add(RepeatHeads { heads }, &[table], &format!("{name}.{part}"), id);
+            products.push(self.add(Mul, &[x, table], &format!("{name}.by_{part}"), id));
+        }
+        let y = self.add(Add, &products, &name, id);
+        self.rebuild.set(Value { node: id, index: 0 }, y);
     }
 
     fn attend(&mut self, id: NodeId, fit: Fit) {

@@ -177,13 +177,14 @@ impl AclnnDecl {
 
     /// The op's types of tensors, of which `types` are the call's: what the call wants in i64, ops have in i32.
     pub fn op_types(&self, of: fn(usize) -> TensorOf, types: &[TensorType]) -> Vec<TensorType> {
-        let is_cast = |index: usize| {
+        let is_long = |index: usize| {
             self.args.iter().any(|arg| {
-                matches!(arg.source, Source::Tensor(tensor) if tensor.of == of(index) && tensor.cast.is_some())
+                let Source::Tensor(tensor) = arg.source else { return false };
+                tensor.of == of(index) && tensor.cast == Some(DType::I64)
             })
         };
         let types = types.iter().enumerate();
-        types.map(|(index, ty)| if is_cast(index) { ty.with_dtype(DType::I32) } else { ty.clone() }).collect()
+        types.map(|(index, ty)| if is_long(index) { ty.with_dtype(DType::I32) } else { ty.clone() }).collect()
     }
 
     /// The call that computes `usage.op`.

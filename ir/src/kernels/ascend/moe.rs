@@ -251,13 +251,13 @@ aclnn! {
         x1Optional: tensor = Source::Null;
         x2Optional: tensor = Source::Null;
         biasOptional: tensor = Source::Null;
-        scalesOptional: tensor = operand(2, "[T, k]").strided();
+        scalesOptional: tensor = operand(2, "[T, k]").strided().cast(DType::F16);
         expertIdxOptional: tensor = Source::Null;
         dropPadMode: i64 = Source::Int(2);
         out: tensor = result(0, "[T, H]");
     }
     dtypes {
-        P310: "f16 i32 f16 -> f16", "f32 i32 f32 -> f32";
+        P310: "f16 i32 f16 -> f16";
     }
     limits {
         P310: "H % 32 == 0";
