@@ -262,7 +262,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Adds the nodes and equalities; gives the values that got a new form.
+    /// Adds the nodes and equalities; gives the values that got a new form, and the nodes with their classes.
     pub fn commit(
         self,
         rule: &Rule,
@@ -270,7 +270,7 @@ impl Plan {
         origins: &BTreeSet<u32>,
         classes: &mut Classes,
         provenance: &mut Provenance,
-    ) -> Vec<Rewritten> {
+    ) -> (Vec<Rewritten>, Vec<(Id, ENode)>) {
         let roots: Vec<String> = self
             .equals
             .iter()
@@ -317,7 +317,7 @@ impl Plan {
             };
             rewritten.extend(old.map(|old| Rewritten { class: old_class, old, new }));
         }
-        rewritten
+        (rewritten, made)
     }
 }
 

@@ -142,7 +142,16 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
     let needed: Vec<&(usize, u32, Option<u32>)> =
         applied.roots.iter().filter(|(class, ..)| order.contains(class)).collect();
     if needed.is_empty() {
-        return Outcome::NotChosen(Why::Unused);
+        // What it replaced is not computed at all any more, but another rule's form may be built on what it made.
+        let is_used = |(class, form): &(usize, u32)| {
+            let class_of = &space.classes[*class];
+            let is_new = class_of.forms[*form as usize].from.original.is_none();
+            is_new && !class_of.weight_only && selection[*class] == *form && order.contains(class)
+        };
+        return match applied.made.iter().any(is_used) {
+            true => Outcome::Fired { saved_ps: 0, saved_launches: 0 },
+            false => Outcome::NotChosen(Why::Unused),
+        };
     }
     let difference = |other: &Price| {
         let signed = |ps: u128| i128::try_from(ps).unwrap_or(i128::MAX);

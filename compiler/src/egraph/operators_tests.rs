@@ -1,12 +1,15 @@
 //! What fusion makes of real models for a device of operators that compute fused forms, as NPUs have them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use mscc_ir::DType;
 use mscc_ir::attr::Attr;
 use mscc_ir::graph::NodeKind;
+use mscc_ir::kernels::ascend::Soc;
 use mscc_ir::module::Module;
 use mscc_ir::ops::{Op, OpKind};
+use mscc_ir::text::parse_module;
 use mscc_ir::{Graph, Symbol, TensorType, step};
 use mscc_models::TraceOptions;
 use mscc_models::hf::ModelDir;
@@ -61,9 +64,9 @@ fn sizes(symbol: &Symbol) -> Option<i64> {
     Some(value)
 }
 
-/// The fixture's functions before and after fusion.
-fn fused(fixture: &str) -> (Module, Vec<Extraction>) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/fixtures").join(fixture);
+/// Functions of the model under `tests/data` before and after fusion; those of fixtures are run.
+fn fused(model: &str) -> (Module, Vec<Extraction>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(model);
     let config = ModelDir::open(&path).unwrap().config().unwrap();
     let options = TraceOptions {
         compute_dtype: DType::BF16,
@@ -84,7 +87,10 @@ fn fused(fixture: &str) -> (Module, Vec<Extraction>) {
     let extract = |function: &Graph| {
         let saturated = saturate(function, &module.symbols, &rules, &target);
         let chosen = extract(&saturated, target.cost_model(), &|_| None);
-        assert_eq!(chosen.report.diagnostics, [], "{fixture}");
+        assert_eq!(chosen.report.diagnostics, [], "{model}");
+        if !model.starts_with("fixtures") {
+            return chosen;
+        }
         assert_same_at(function, &chosen.graph, &sizes);
         for seed in 0..4 {
             let other = extract_random(&saturated, target.cost_model(), &|_| None, seed);
@@ -119,25 +125,32 @@ fn launches(graph: &Graph) -> String {
     lines.join("\n")
 }
 
-fn snapshot(fixture: &str) {
-    let (module, extracted) = fused(fixture);
+fn snapshot(model: &str) {
+    let (module, extracted) = fused(model);
+    let name = Path::new(model).file_stem().unwrap().to_str().unwrap().to_owned();
     let mut text = String::new();
     for (function, extraction) in module.functions.iter().zip(&extracted) {
         text += &format!("@{}\n{}\n\n", function.name, launches(&extraction.graph));
     }
-    insta::with_settings!({ description => format!("launches of {fixture} where every fused form has an operator") }, {
-        insta::assert_snapshot!(fixture.to_owned(), text);
+    insta::with_settings!({ description => format!("launches of {name} where every fused form has an operator") }, {
+        insta::assert_snapshot!(name, text);
     });
 }
 
 #[test]
 fn latents_and_experts_in_groups() {
-    snapshot("deepseek_v3_groups");
+    snapshot("fixtures/deepseek_v3_groups");
+}
+
+/// Sizes that operators take: what rotates goes with the norm into the cache.
+#[test]
+fn latents_of_real_sizes() {
+    snapshot("configs/ascend-latent.json");
 }
 
 #[test]
 fn heads_and_experts() {
-    snapshot("qwen3_moe");
+    snapshot("fixtures/qwen3_moe");
 }
 
 /// How often each op is launched in all functions of further models, and which have no operator.
@@ -160,10 +173,15 @@ fn other_models() {
         "starcoder2",
     ];
     let mut text = String::new();
+    let mut fired = BTreeSet::new();
+    for model in ["fixtures/deepseek_v3", "fixtures/qwen3_moe", "configs/ascend-latent.json"] {
+        note_fired(&fused(model).1, &mut fired);
+    }
     for fixture in fixtures {
-        let (_, extracted) = fused(fixture);
-        let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
-        let mut lacking = std::collections::BTreeSet::new();
+        let (_, extracted) = fused(&format!("fixtures/{fixture}"));
+        note_fired(&extracted, &mut fired);
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut lacking = BTreeSet::new();
         let target = Operators(CostModel::cpu());
         for graph in extracted.iter().map(|extraction| &extraction.graph) {
             let weight_only = graph.weight_only();
@@ -183,5 +201,76 @@ fn other_models() {
             text += &format!("  no operator: {lacking:?}\n");
         }
     }
+    let silent: Vec<String> =
+        builtin().unwrap().into_iter().map(|rule| rule.name).filter(|name| !fired.contains(name)).collect();
+    text += &format!("rules that fired nowhere: {}\n", silent.join(", "));
     insta::assert_snapshot!(text);
+}
+
+/// Adds the names of the rules whose forms were chosen.
+fn note_fired(extracted: &[Extraction], fired: &mut BTreeSet<String>) {
+    for rule in extracted.iter().flat_map(|extraction| &extraction.report.rules) {
+        if rule.events.iter().any(|event| matches!(event.outcome, Outcome::Fired { .. })) {
+            fired.insert(rule.rule.clone());
+        }
+    }
+}
+
+const HEADS: &str = "module m
+symbol T in 1..64 likely 8
+func @heads {
+  %a = state a : f32[T, 4, 8]
+  %by_head = state by_head : f32[4, T, 8]
+  %w = weight \"w\" : f32[4, 6, 8]
+  %x = transpose %a {permutation=[1, 0, 2]}
+  %w_turned = transpose %w {permutation=[0, 2, 1]}
+  %p = matmul %x, %w {trans_b=true}
+  %y = transpose %p {permutation=[1, 0, 2]}
+  %q = matmul %by_head, %w_turned
+  %z = transpose %q {permutation=[1, 0, 2]}
+  state y = %y
+  state z = %z
+}
+";
+
+/// Transposes on either side of products head by head.
+#[test]
+fn products_of_heads() {
+    let module = parse_module(HEADS).unwrap();
+    let target = Operators(CostModel::ascend(Soc::by_target("ascend910b3").unwrap()));
+    let saturated = saturate(&module.functions[0], &module.symbols, &builtin().unwrap(), &target);
+    let extraction = extract(&saturated, target.cost_model(), &|_| None);
+    assert_same_at(&module.functions[0], &extraction.graph, &sizes);
+    assert_eq!(
+        launches(&extraction.graph),
+        "y = transpose_batch_matmul a, w {trans_b=true}\nz = transpose_batch_matmul by_head, w {by_batch=true, trans_b=true}"
+    );
+}
+
+/// What the target cannot run is chosen only where no form of it runs.
+#[test]
+fn expansions_run_where_the_op_does_not() {
+    let text = "module m\nsymbol T in 1..64 likely 8\nfunc @f {\n  %x = state x : f32[T, 8]\n  \
+        %capped = soft_cap %x {cap=30.0}\n  %s = softmax %capped\n  %y = renormalize %s {eps=0.5}\n  state y = %y\n}\n";
+    let module = parse_module(text).unwrap();
+    let kinds = |target: &dyn Target| {
+        let saturated = saturate(&module.functions[0], &module.symbols, &builtin().unwrap(), target);
+        let extraction = extract(&saturated, target.cost_model(), &|_| None);
+        assert_same_at(&module.functions[0], &extraction.graph, &sizes);
+        let kinds = extraction.graph.nodes().filter_map(|(_, node)| Some(node.op()?.kind().name()));
+        (kinds.collect::<Vec<_>>(), extraction.report)
+    };
+    let operators = Operators(CostModel::cpu());
+    let (expanded, report) = kinds(&operators);
+    assert_eq!(expanded, ["scale", "tanh", "scale", "softmax", "sum", "shift", "clamp", "div_rows"]);
+    assert!(report.after < report.before);
+    let (kept, report) = kinds(&crate::Target::cpu());
+    assert_eq!(kept, ["soft_cap", "softmax", "renormalize"]);
+    assert!(
+        report
+            .rules
+            .iter()
+            .filter(|rule| rule.rule.starts_with("expand_"))
+            .all(|rule| rule.events.is_empty())
+    );
 }

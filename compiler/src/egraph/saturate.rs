@@ -214,7 +214,10 @@ impl<'a> Stage<'a> {
                 found: miss.found,
             },
         });
-        self.missed.insert(rule.name.clone(), missed.collect());
+        // An expansion is for one spelling of an op, another one for the next.
+        if rule.phase != Phase::Expand {
+            self.missed.insert(rule.name.clone(), missed.collect());
+        }
         if matcher.budget == 0 {
             let diagnostic = Diagnostic::Matches(rule.name.clone());
             if !self.diagnostics.contains(&diagnostic) {
@@ -241,7 +244,7 @@ impl<'a> Stage<'a> {
                 Ok(plan) => {
                     let (at, replaced) = self.names(rule, &found);
                     self.classes.analysis.rule.clone_from(&rule.name);
-                    let rewritten =
+                    let (rewritten, made) =
                         plan.commit(rule, &found, origins, &mut self.classes, &mut self.provenance);
                     let changed = !rewritten.is_empty();
                     if changed {
@@ -250,7 +253,7 @@ impl<'a> Stage<'a> {
                         if let Some(events) = self.refused.get_mut(&rule) {
                             events.retain(|event| (&event.at, &event.replaced) != (&at, &replaced));
                         }
-                        self.applications.push(Application { rule, at, replaced, rewritten });
+                        self.applications.push(Application { rule, at, replaced, rewritten, made });
                     }
                     return changed;
                 }

@@ -59,6 +59,8 @@ pub(super) struct Applied {
     pub replaced: Vec<String>,
     /// Class, old form, new form; the new is none where the value turned out to be another one.
     pub roots: Vec<(usize, u32, Option<u32>)>,
+    /// Class and form of each node made.
+    pub made: Vec<(usize, u32)>,
 }
 
 /// As [`Applied`], while the e-graph changes.
@@ -68,6 +70,8 @@ pub(super) struct Application {
     pub at: Vec<String>,
     pub replaced: Vec<String>,
     pub rewritten: Vec<Rewritten>,
+    /// Nodes made, with their classes.
+    pub made: Vec<(Id, ENode)>,
 }
 
 impl Space {
@@ -116,21 +120,26 @@ impl Space {
                 }
             }
         }
+        let position = |id: Id, node: &ENode| {
+            let node = canonical(classes, node);
+            Some(classes[id].nodes.iter().position(|other| *other == node)? as u32)
+        };
         let applied = |application: &Application| {
             let roots = application.rewritten.iter().filter_map(|rewritten| {
                 let id = classes.find(rewritten.class);
-                let position = |node: &ENode| {
-                    let node = canonical(classes, node);
-                    Some(classes[id].nodes.iter().position(|other| *other == node)? as u32)
-                };
-                let new = rewritten.new.as_ref().and_then(position);
-                Some((*dense.get(&id)?, position(&rewritten.old)?, new))
+                let new = rewritten.new.as_ref().and_then(|new| position(id, new));
+                Some((*dense.get(&id)?, position(id, &rewritten.old)?, new))
+            });
+            let made = application.made.iter().filter_map(|(id, node)| {
+                let id = classes.find(*id);
+                Some((*dense.get(&id)?, position(id, node)?))
             });
             Applied {
                 rule: application.rule.clone(),
                 at: application.at.clone(),
                 replaced: application.replaced.clone(),
                 roots: roots.collect(),
+                made: made.collect(),
             }
         };
         let leaves = classes.analysis.leaves.iter().map(|(leaf, ty)| (leaf.clone(), ty.clone()));
