@@ -2,153 +2,19 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod prefill;
 
-use std::collections::HashMap;
 use std::fs;
 
-use half::{bf16, f16};
 use mscc_checkpoint::{Checkpoint, MappedCheckpoint};
-use mscc_ir::graph::{Leaf, Sink};
-use mscc_ir::module::CacheGroup;
-use mscc_ir::reference::{Rounding, Tensor, interpret};
-use mscc_ir::{DType, Graph, Module, Symbol, step};
-use mscc_models::hf::{ModelDir, dtype_from_checkpoint};
+use mscc_ir::DType;
+use mscc_ir::reference::Tensor;
+use mscc_models::hf::ModelDir;
 use mscc_models::{TraceOptions, Warning, trace};
+use prefill::{Prefill, assert_close, greatest, load};
 use serde_json::Value;
 
 const BLOCK_SIZE: u32 = 3;
-
-/// A single prefill of some tokens, its pages out of order.
-struct Prefill<'a> {
-    module: &'a Module,
-    weights: &'a MappedCheckpoint,
-    token_ids: Vec<i64>,
-    pages: usize,
-    state: HashMap<String, Tensor>,
-    caches: HashMap<(String, u32), Tensor>,
-    taps: HashMap<String, Tensor>,
-    outputs: HashMap<String, Tensor>,
-}
-
-impl Prefill<'_> {
-    fn run(&mut self) {
-        for call in self.module.program.clone() {
-            for layer in call.layers {
-                self.call(&self.module.functions[call.function], layer);
-            }
-        }
-    }
-
-    fn call(&mut self, function: &Graph, layer: u32) {
-        let mut leaves = HashMap::new();
-        for (value, leaf) in function.leaves() {
-            let tensor = match leaf {
-                Leaf::Input(name) => self.input(name),
-                Leaf::State(name) => self.state[name].clone(),
-                Leaf::Weight(name) => {
-                    let members =
-                        if name.is_stacked() { function.ty(value).shape[0].as_const().unwrap() } else { 1 };
-                    let names = (0..members as u32).map(|e| name.member(e).render(i64::from(layer)));
-                    let tensors: Vec<Tensor> = names.map(|name| load(self.weights, &name)).collect();
-                    if name.is_stacked() { stack(&tensors) } else { tensors[0].clone() }
-                }
-                Leaf::Cache(cache) => {
-                    let group = self.module.cache(&cache.group).unwrap();
-                    assert!(group.ordinal(layer).is_some());
-                    self.empty_cache(group, &cache.tensor)
-                }
-            };
-            leaves.insert(function.value_name(value).to_owned(), tensor);
-        }
-        let tokens = self.token_ids.len() as i64;
-        let pages = self.pages as i64;
-        let sizes = |symbol: &Symbol| match symbol.name() {
-            step::TOKENS | step::LOGITS => Some(tokens),
-            step::SEQUENCES => Some(1),
-            step::CONTEXT => Some(tokens),
-            step::TABLE_WIDTH => Some(pages),
-            name if name.starts_with("P_") => Some(pages),
-            _ => None,
-        };
-        let values = interpret(function, &sizes, &leaves, Rounding::Exact).unwrap();
-        for (sink, value) in function.sinks() {
-            let tensor = values[value].clone();
-            match sink {
-                Sink::State(name) => drop(self.state.insert(name.clone(), tensor)),
-                Sink::Cache(cache) => drop(self.caches.insert((cache.tensor.clone(), layer), tensor)),
-                Sink::Output(name) => drop(self.outputs.insert(name.clone(), tensor)),
-                Sink::Tap(name) => drop(self.taps.insert(name.render(i64::from(layer)), tensor)),
-            }
-        }
-    }
-
-    fn input(&self, name: &str) -> Tensor {
-        let count = self.token_ids.len() as i64;
-        // Pages are used from the last to the first.
-        let page = |token: i64| self.pages as i64 - 1 - token / i64::from(BLOCK_SIZE);
-        let ints = |data: Vec<i64>| Tensor::int(DType::I32, &[data.len()], data);
-        match name.split('.').next().unwrap() {
-            "token_ids" => ints(self.token_ids.clone()),
-            "positions" | "logit_index" => ints((0..count).collect()),
-            "token_sequence" => ints(vec![0; count as usize]),
-            "token_context" => ints((1..=count).collect()),
-            "token_start" => ints((0..=count).collect()),
-            "query_start" => ints(vec![0, count]),
-            "context_len" => ints(vec![count]),
-            "block_table" => {
-                let table = (0..self.pages as i64).rev().collect();
-                Tensor::int(DType::I32, &[1, self.pages], table)
-            }
-            "slot_mapping" => {
-                let block = i64::from(BLOCK_SIZE);
-                ints((0..count).map(|token| page(token) * block + token % block).collect())
-            }
-            _ => panic!("no input `{name}`"),
-        }
-    }
-
-    fn empty_cache(&self, group: &CacheGroup, tensor: &str) -> Tensor {
-        let tensor = group.tensor(tensor).unwrap();
-        let mut shape = vec![self.pages, group.block_size as usize];
-        shape.extend(tensor.row.iter().map(|size| *size as usize));
-        Tensor::float(tensor.dtype, &shape, vec![0.0; shape.iter().product()])
-    }
-}
-
-fn stack(tensors: &[Tensor]) -> Tensor {
-    let shape: Vec<usize> = std::iter::once(tensors.len()).chain(tensors[0].shape.iter().copied()).collect();
-    let data = tensors.iter().flat_map(|tensor| tensor.floats().iter().copied()).collect();
-    Tensor::float(tensors[0].dtype, &shape, data)
-}
-
-fn load(weights: &MappedCheckpoint, name: &str) -> Tensor {
-    let info = weights.checkpoint().tensor(name).unwrap_or_else(|| panic!("no tensor `{name}`"));
-    let (bytes, dtype) = (weights.data(info).unwrap(), dtype_from_checkpoint(&info.dtype).unwrap());
-    let data = match dtype {
-        DType::F64 => numbers(bytes, f64::from_le_bytes),
-        DType::F32 => numbers(bytes, |b: [u8; 4]| f64::from(f32::from_le_bytes(b))),
-        DType::F16 => numbers(bytes, |b: [u8; 2]| f16::from_le_bytes(b).to_f64()),
-        DType::BF16 => numbers(bytes, |b: [u8; 2]| bf16::from_le_bytes(b).to_f64()),
-        other => panic!("`{name}` is {other}"),
-    };
-    let shape: Vec<usize> = info.shape.iter().map(|size| *size as usize).collect();
-    Tensor::float(dtype, &shape, data)
-}
-
-fn numbers<const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-    bytes.chunks_exact(N).map(|chunk| decode(chunk.try_into().unwrap())).collect()
-}
-
-fn assert_close(found: &Tensor, expected: &Tensor, scale: f64, what: &str) {
-    assert_eq!(found.shape, expected.shape, "{what}");
-    let differences = found.floats().iter().zip(expected.floats()).map(|(a, b)| (a - b).abs());
-    let worst = differences.fold(0.0, f64::max);
-    assert!(worst <= 1e-4 * scale, "{what}: {worst} of {scale}");
-}
-
-fn greatest(tensor: &Tensor) -> f64 {
-    tensor.floats().iter().fold(0.0, |greatest: f64, value| greatest.max(value.abs()))
-}
 
 /// Compares logits of all prompts, and each layer's output where the fixture has it.
 fn check(fixture: &str) {
@@ -176,16 +42,8 @@ fn check(fixture: &str) {
     let expected: Value = serde_json::from_slice(&fs::read(dir.join("expected.json")).unwrap()).unwrap();
     for prompt in expected["prompts"].as_array().unwrap() {
         let ids = prompt["token_ids"].as_array().unwrap();
-        let mut prefill = Prefill {
-            module: &traced.module,
-            weights: &weights,
-            token_ids: ids.iter().map(|id| id.as_i64().unwrap()).collect(),
-            pages: ids.len().div_ceil(BLOCK_SIZE as usize).next_power_of_two(),
-            state: HashMap::new(),
-            caches: HashMap::new(),
-            taps: HashMap::new(),
-            outputs: HashMap::new(),
-        };
+        let ids = ids.iter().map(|id| id.as_i64().unwrap()).collect();
+        let mut prefill = Prefill::new(&traced.module, &weights, ids, BLOCK_SIZE);
         prefill.run();
         let compare = |key: &str, found: &Tensor| {
             if let Some(name) = prompt[key].as_str() {
