@@ -9,7 +9,12 @@ use std::path::{Path, PathBuf};
 
 use mscc_compiler::predict::predict;
 use mscc_compiler::{Compiled, Options, Target, compile};
+use mscc_ir::kernels::ascend::{self, Family, TensorOf, Usage};
+use mscc_ir::ops::OpKind;
 use mscc_ir::plan::{Plan, container, print_plan};
+use mscc_ir::text::parse_attrs;
+use mscc_ir::view::ViewLayout;
+use mscc_ir::{DType, Dim, SymbolTable, TensorType};
 use mscc_tests::{FIXTURES, data};
 
 const CONFIGS: [&str; 14] = [
@@ -165,4 +170,38 @@ fn plans_are_the_same_byte_for_byte() {
     let bytes =
         || container::encode(&compiled(&config("qwen3-moe-tiny"), "ascend910b3").unwrap().plan).unwrap();
     assert_eq!(bytes(), bytes());
+}
+
+proptest::proptest! {
+    /// Whatever the heads, what is written to a cache and what attention reads of it are the same elements: pages of
+    /// tokens of heads, row by row.
+    #[test]
+    fn writes_and_attention_see_one_cache(
+        heads in 1i64..32, groups in 1i64..8, wide in proptest::bool::ANY, blocks in 1i64..8, pages in 1i64..9, tokens in 1i64..9,
+    ) {
+        let (width, block) = (if wide { 128 } else { 64 }, 128 * blocks);
+        let dims = |sizes: &[i64]| sizes.iter().map(|size| Dim::constant(*size)).collect::<Vec<Dim>>();
+        let half = |sizes: &[i64]| TensorType::new(DType::BF16, dims(sizes));
+        let ints = |sizes: &[i64]| TensorType::new(DType::I32, dims(sizes));
+        let cache = half(&[pages, block, heads, width]);
+        let rows = half(&[tokens, heads, width]);
+        let symbols = SymbolTable::default();
+        let seen = |name: &str, op: &str, attrs: &str, operands: &[TensorType], wanted: TensorOf| {
+            let op = OpKind::from_name(op).unwrap().with_attrs(&parse_attrs(attrs).unwrap()).unwrap();
+            let results = op.infer(operands).unwrap();
+            let usage = Usage { op: &op, operands, results: &results, symbols: &symbols, family: Family::A2 };
+            let call = ascend::decl(name).unwrap().bind(usage).unwrap();
+            let arg = call.tensors().find(|arg| arg.of == wanted).unwrap().clone();
+            (arg.layout(&ViewLayout::contiguous(&cache.shape)).unwrap(), arg.ty)
+        };
+        let write = [cache.clone(), cache.clone(), rows.clone(), rows, ints(&[tokens])];
+        let (written, _) = seen("cache_write_pair", "cache_write_pair", "{}", &write, TensorOf::InOut(0));
+        let q = half(&[tokens, heads * groups, width]);
+        let attend = [q, cache.clone(), cache.clone(), ints(&[1, 4]), ints(&[2]), ints(&[1])];
+        let (read, ty) = seen("attention", "attention", "{scale=0.1}", &attend, TensorOf::Operand(1));
+        proptest::prop_assert!(written.is_contiguous() && read.is_contiguous());
+        proptest::prop_assert_eq!(ty.numel(), cache.numel());
+        proptest::prop_assert_eq!(ty.shape.to_vec(), dims(&[pages, block, heads * width]));
+        proptest::prop_assert_eq!(written.shape, cache.shape.to_vec());
+    }
 }

@@ -106,6 +106,11 @@ impl Draft {
     /// Gives each buffer a slot; state has the slots given.
     pub fn place(self, states: &BTreeMap<String, Slot>, planner: &mut Planner<'_>) -> Placed {
         let end = self.launches.len();
+        debug_assert!(
+            self.buffers_live_where_they_are_read(),
+            "@{}: a buffer is read while it is free",
+            self.name
+        );
         for (name, slot) in states {
             let claim = Claim::State(name.clone());
             let left = self.buffers.iter().find(|buffer| buffer.claim.as_ref() == Some(&claim));
@@ -135,6 +140,18 @@ impl Draft {
             None => BufferHome::Slot(arena[&index]),
         });
         Placed { buffer_homes: homes.collect(), draft: self, state_slots: states.clone() }
+    }
+}
+
+impl Draft {
+    /// Whether each launch reads and writes buffers within their lives.
+    fn buffers_live_where_they_are_read(&self) -> bool {
+        self.launches.iter().enumerate().all(|(at, launch)| {
+            launch.operands.iter().chain(&launch.results).all(|location| match location.home {
+                Home::Buffer(index) => (self.buffers[index].first..=self.buffers[index].last).contains(&at),
+                Home::State(_) | Home::Fixed(_) => true,
+            })
+        })
     }
 }
 

@@ -142,7 +142,7 @@ impl<'a> Lowerer<'a> {
         });
         let operands = operands.collect();
         let operands = self.arrange(kernel, operands, id)?;
-        let results = match op.kind().effect() {
+        let results: Vec<Location> = match op.kind().effect() {
             Effect::Writes => operands[..types.len()].to_vec(),
             Effect::Pure => types.iter().map(|ty| self.new_buffer(ty)).collect(),
         };
@@ -287,9 +287,10 @@ impl<'a> Lowerer<'a> {
     ) {
         let at = self.draft.launches.len();
         for location in &results {
-            // A copy in front of this launch moves it back.
-            if let Home::Buffer(index) = location.home {
-                self.draft.buffers[index].first = at;
+            // A copy in front of this launch moves it back; what is written in place is there already.
+            let in_place = operands.iter().any(|operand| operand.home == location.home);
+            if let (Home::Buffer(index), false) = (&location.home, in_place) {
+                self.draft.buffers[*index].first = at;
             }
         }
         operands.iter().chain(&results).for_each(|location| self.touch(location, at));
