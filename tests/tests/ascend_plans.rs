@@ -11,7 +11,7 @@ use mscc_compiler::predict::predict;
 use mscc_compiler::{Compiled, Options, Target, compile};
 use mscc_ir::kernels::ascend::{self, Family, TensorOf, Usage};
 use mscc_ir::ops::OpKind;
-use mscc_ir::plan::{Plan, container, print_plan};
+use mscc_ir::plan::{Operand, Place, Plan, container, print_plan};
 use mscc_ir::text::parse_attrs;
 use mscc_ir::view::ViewLayout;
 use mscc_ir::{DType, Dim, SymbolTable, TensorType};
@@ -57,6 +57,37 @@ fn line(plan: &Plan) -> String {
     steps.collect::<Vec<_>>().join("; ")
 }
 
+/// What a launch writes overlaps nothing else that it reads or writes, but for what it writes in place.
+fn results_lie_apart(plan: &Plan, name: &str) {
+    let symbols = plan.symbol_table();
+    let span = |operand: &Operand| {
+        let start = symbols.likely(&operand.base_bytes).unwrap();
+        let layout = &operand.layout;
+        let elements = layout
+            .shape
+            .iter()
+            .zip(&layout.strides)
+            .map(|(size, stride)| (symbols.likely(size).unwrap() - 1) * symbols.likely(stride).unwrap());
+        let bytes = i64::from(operand.dtype.bits() / 8);
+        let first = start + symbols.likely(&layout.offset).unwrap() * bytes;
+        (first, first + (elements.sum::<i64>() + 1) * bytes)
+    };
+    let variants = plan.programs.iter().flat_map(|program| &program.variants);
+    for launch in variants.flat_map(|variant| &variant.functions).flat_map(|function| &function.launches) {
+        let in_arena = |operand: &&Operand| operand.place == Place::Arena;
+        for (index, result) in launch.results.iter().enumerate().filter(|(_, result)| in_arena(result)) {
+            let others = launch.results[index + 1..].iter().chain(&launch.operands);
+            for other in others.filter(in_arena).filter(|other| *other != result) {
+                let ((start, end), (other_start, other_end)) = (span(result), span(other));
+                // Halves of one buffer lie between each other.
+                let strided = !result.layout.is_contiguous() && result.base_bytes == other.base_bytes;
+                let apart = end <= other_start || other_end <= start || strided;
+                assert!(apart, "{name}: `{}` writes over what it uses", launch.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_config_compiles_for_every_device_or_is_refused_for_a_documented_reason() {
     let mut table = String::new();
@@ -71,6 +102,7 @@ fn every_config_compiles_for_every_device_or_is_refused_for_a_documented_reason(
                     // What is written is read back, and holds as the runtime asks.
                     let bytes = container::encode(&compiled.plan).unwrap();
                     assert_eq!(container::decode(&bytes).unwrap(), compiled.plan, "{name}");
+                    results_lie_apart(&compiled.plan, name);
                     writeln!(table, "  {name}: {}", line(&compiled.plan)).unwrap();
                 }
                 Err(error) => {
