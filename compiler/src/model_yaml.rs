@@ -9,7 +9,7 @@ use mscc_models::spec::{Content, Map, Place, Setting, Yaml};
 
 use crate::dialects::{self, Dialect, Key, Meaning};
 use crate::files::{MAX_BYTES, read_text};
-use crate::options::{OptionPlace, Options};
+use crate::options::{OptionPlace, Options, largest};
 
 /// What a model.yaml says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub enum KeyProblem {
         /// The key with its path.
         key: String,
         /// What it should be.
-        expected: &'static str,
+        expected: String,
         /// What it is.
         found: String,
     },
@@ -225,13 +225,16 @@ impl Reader<'_> {
 
     /// Sets an option, unless the value is null or says to choose.
     fn set(&mut self, key: &'static Key, option: &'static str, place: Place, value: &Yaml) -> Located<()> {
-        let expected = |expected| {
+        let expected = |expected: &str| {
             let found = match &value.content {
                 Content::Scalar(setting) => setting.to_string(),
                 Content::List(_) => "a list".to_owned(),
                 Content::Map(_) => "a mapping".to_owned(),
             };
-            (value.place, KeyProblem::Value { key: key.path.to_owned(), expected, found })
+            (
+                value.place,
+                KeyProblem::Value { key: key.path.to_owned(), expected: expected.to_owned(), found },
+            )
         };
         if matches!(&value.content, Content::Scalar(Setting::Null)) {
             return Ok(());
@@ -260,8 +263,11 @@ impl Reader<'_> {
             _ => Err(expected("a name")),
         };
         let number = || match &value.content {
-            Content::Scalar(Setting::Int(number)) => u32::try_from(*number).map_err(|_| expected(NUMBER)),
-            _ => Err(expected(NUMBER)),
+            Content::Scalar(Setting::Int(number)) if u32::try_from(*number).is_ok() => Ok(*number as u32),
+            Content::Scalar(Setting::Float(number)) if number.fract() == 0.0 => {
+                Err(expected("a whole number of digits alone, the first of them no 0"))
+            }
+            _ => Err(expected(&format!("a whole number from 1 to {}", largest(option)))),
         };
         let mut options = Options::default();
         match option {
@@ -308,8 +314,6 @@ impl Reader<'_> {
         Ok(())
     }
 }
-
-const NUMBER: &str = "a whole number from 1 to 4294967295";
 
 #[cfg(test)]
 #[path = "model_yaml_tests.rs"]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mscc_ir::DType;
+use mscc_models::families;
 
 use crate::forms::LatentForm;
 use crate::target::{Device, Target};
@@ -127,6 +128,22 @@ pub struct Resolved {
     pub strict: bool,
 }
 
+/// The largest that numbers of options may be.
+pub const MAX_MODEL_LEN: u32 = 1 << 26;
+/// As [`MAX_MODEL_LEN`]; sequences of a step are no more than its tokens.
+pub const MAX_NUM_BATCHED_TOKENS: u32 = 1 << 22;
+/// As [`MAX_MODEL_LEN`].
+pub const MAX_BLOCK_SIZE: u32 = 1 << 16;
+
+/// The largest that an option may be.
+pub(crate) fn largest(option: &str) -> u32 {
+    match option {
+        "max_model_len" => MAX_MODEL_LEN,
+        "block_size" => MAX_BLOCK_SIZE,
+        _ => MAX_NUM_BATCHED_TOKENS,
+    }
+}
+
 impl Options {
     /// These options, with those of `over` in place of what it gives.
     pub fn overridden_by(self, over: Options) -> Options {
@@ -185,7 +202,8 @@ impl Options {
 
     /// Checks values and fills in defaults.
     ///
-    /// Errors: a value that is unknown or out of range.
+    /// Errors: a value that is unknown or out of range; files of rules that are not there; a built-in family in place of
+    /// a file.
     pub fn resolve(&self) -> Result<Resolved, OptionError> {
         self.check().map_err(|error| OptionError { place: self.place(error.key), ..error })
     }
@@ -199,6 +217,9 @@ impl Options {
         let compute = self.compute_dtype.as_deref().filter(|name| *name != "auto");
         let expected = match target.device {
             Device::Cpu => "float32 or bfloat16",
+            Device::Ascend(_) if !target.knows_bf16() => {
+                "float32 or float16, since the target knows no bfloat16"
+            }
             Device::Ascend(_) => "float32, float16 or bfloat16",
         };
         let compute_dtype = match float_type("compute_dtype", compute, expected)? {
@@ -206,8 +227,15 @@ impl Options {
             Some(DType::F16) if target.device == Device::Cpu => {
                 return Err(bad("compute_dtype", expected, compute.unwrap_or("float16")));
             }
+            Some(DType::BF16) if !target.knows_bf16() => {
+                return Err(bad("compute_dtype", expected, compute.unwrap_or("bfloat16")));
+            }
             Some(dtype) => dtype,
         };
+        if dtype == Some(DType::BF16) && !target.knows_bf16() {
+            let expected = "float32 or float16, since the target knows no bfloat16";
+            return Err(bad("dtype", expected, self.dtype.as_deref().unwrap_or("bfloat16")));
+        }
         let latent_attention = match self.latent_attention.as_deref() {
             None => LatentForm::Auto,
             Some(name) => LatentForm::ALL
@@ -215,10 +243,11 @@ impl Options {
                 .find(|form| form.name() == name)
                 .ok_or_else(|| bad("latent_attention", "auto, absorbed or expanded", name))?,
         };
-        let max_num_batched_tokens = self.max_num_batched_tokens.unwrap_or(2048);
+        let max_num_batched_tokens =
+            self.max_num_batched_tokens.unwrap_or_else(|| target.max_num_batched_tokens());
         let resolved = Resolved {
             target: target.name,
-            dtype,
+            dtype: dtype.or(target.weight_dtype()),
             compute_dtype,
             max_model_len: self.max_model_len,
             max_num_seqs: self.max_num_seqs.unwrap_or(64.min(max_num_batched_tokens.max(1))),
@@ -227,12 +256,35 @@ impl Options {
             latent_attention,
             strict: self.strict.unwrap_or(false),
         };
-        in_range("max_model_len", resolved.max_model_len.unwrap_or(1), 1 << 26)?;
-        in_range("max_num_batched_tokens", max_num_batched_tokens, 1 << 22)?;
+        in_range("max_model_len", resolved.max_model_len.unwrap_or(1), MAX_MODEL_LEN)?;
+        in_range("max_num_batched_tokens", max_num_batched_tokens, MAX_NUM_BATCHED_TOKENS)?;
         in_range("max_num_seqs", resolved.max_num_seqs, max_num_batched_tokens)?;
-        in_range("block_size", resolved.block_size, 1 << 16)?;
+        in_range("block_size", resolved.block_size, MAX_BLOCK_SIZE)?;
+        self.check_files()?;
         Ok(resolved)
     }
+
+    fn check_files(&self) -> Result<(), OptionError> {
+        if let Some(path) = self.rules.iter().flatten().find(|path| is_absent(path)) {
+            return Err(bad("rules", "a file that is there", &path.to_string_lossy()));
+        }
+        let name = self.family.as_deref().filter(|path| is_absent(path)).and_then(Path::file_name);
+        match name.and_then(|name| name.to_str()) {
+            Some(name) if families::builtin().iter().any(|family| family.model_type == name) => {
+                let expected = format!(
+                    "a file (family {name} is built in and found by a config's `model_type`; `mscc models {name} > \
+                     {name}.yaml` makes a file of it)"
+                );
+                Err(bad("family", &expected, name))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Whether there is nothing at all.
+fn is_absent(path: &Path) -> bool {
+    path.try_exists().is_ok_and(|exists| !exists)
 }
 
 fn bad(key: &'static str, expected: &str, found: &str) -> OptionError {

@@ -33,6 +33,15 @@ pub fn text(model_type: &str) -> Option<&'static str> {
 ///
 /// Errors: [`TraceError::UnknownFamily`]; keys of the wrong type.
 pub fn find(config: &HfConfig) -> Result<&'static Family, TraceError> {
+    find_fitting(config, &|_| Some(Vec::new()))
+}
+
+/// As [`find`]; among families that read as much of a config of none of them, the nearest is one whose model has least
+/// that `misfits` tells of it; nothing, if there is no such model.
+pub(crate) fn find_fitting(
+    config: &HfConfig,
+    misfits: &dyn Fn(&Family) -> Option<Vec<String>>,
+) -> Result<&'static Family, TraceError> {
     let model_type = config.opt_str("model_type")?;
     let architectures = config.architectures()?;
     let by_type = builtin().iter().find(|family| Some(family.model_type.as_str()) == model_type);
@@ -42,8 +51,12 @@ pub fn find(config: &HfConfig) -> Result<&'static Family, TraceError> {
         };
         builtin().iter().find(is_one)
     };
+    let has_sizes =
+        ["hidden_size", "num_hidden_layers", "num_attention_heads"].iter().all(|key| config.has(key));
+    // Tensors say nothing of a config without sizes.
+    let misfits = |family: &Family| if has_sizes { misfits(family) } else { Some(Vec::new()) };
     by_type.or_else(by_class).ok_or_else(|| {
-        let (nearest, differs) = nearest_family(config, model_type.unwrap_or_default());
+        let (nearest, differs, misfits) = nearest_family(config, model_type.unwrap_or_default(), &misfits);
         TraceError::UnknownFamily(Box::new(UnknownFamily {
             config: config.path().to_owned(),
             found: match model_type {
@@ -56,31 +69,43 @@ pub fn find(config: &HfConfig) -> Result<&'static Family, TraceError> {
             known: builtin().iter().map(|family| family.model_type.clone()).collect(),
             nearest: nearest.model_type.clone(),
             differs,
-            has_sizes: ["hidden_size", "num_hidden_layers", "num_attention_heads"]
-                .iter()
-                .all(|key| config.has(key)),
+            misfits,
+            has_sizes,
             has_code: config.has("auto_map"),
         }))
     })
 }
 
-/// The family with almost this name; else the one that reads most of what the config says, among equals that whose
-/// name begins most alike.
-fn nearest_family(config: &HfConfig, name: &str) -> (&'static Family, UnreadKeys) {
-    let names = builtin().iter().map(|family| family.model_type.as_str());
-    let alike =
-        nearest(name, names).and_then(|name| builtin().iter().find(|family| family.model_type == name));
-    if let Some(family) = alike {
-        return (family, UnreadKeys::new(config, family, None));
-    }
+/// The family that lacks least of what the config says, and how it differs. Among equals that whose tensors fit best,
+/// then that with almost this name, then that whose name begins most alike, then that which reads most keys of the config
+/// and knows fewest besides.
+fn nearest_family(
+    config: &HfConfig,
+    name: &str,
+    misfits: &dyn Fn(&Family) -> Option<Vec<String>>,
+) -> (&'static Family, UnreadKeys, Vec<String>) {
+    let alike = nearest(name, builtin().iter().map(|family| family.model_type.as_str()));
     let common = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let families = builtin().iter().map(|family| (family, UnreadKeys::new(config, family, None)));
-    let nearest = families.min_by_key(|(family, keys)| {
-        // Of families that know as much of it, the one that knows least besides.
-        let left = keys.lacking.len() + keys.unknown.len();
-        (left, Reverse(common(&family.model_type)), family.keys().count())
+    let left = |keys: &UnreadKeys| keys.lacking.len() + keys.unknown.len();
+    let all: Vec<_> =
+        builtin().iter().map(|family| (family, UnreadKeys::new(config, family, None))).collect();
+    let least = all.iter().map(|(_, keys)| left(keys)).min().unwrap_or(0);
+    let candidates = all.into_iter().filter(|(_, keys)| left(keys) == least);
+    let candidates = candidates.map(|(family, keys)| (family, keys, misfits(family)));
+    let nearest = candidates.min_by_key(|(family, _, misfits)| {
+        let model_type = family.model_type.as_str();
+        let (read, known) = (family.keys().filter(|key| config.has(key)).count(), family.keys().count());
+        let is_other = Some(model_type) != alike;
+        (
+            misfits.is_none(),
+            misfits.as_ref().map_or(0, Vec::len),
+            is_other,
+            Reverse(common(model_type)),
+            Reverse(2 * read as i64 - known as i64),
+        )
     });
-    nearest.expect("there are families")
+    let (family, keys, misfits) = nearest.expect("there are families");
+    (family, keys, misfits.unwrap_or_default())
 }
 
 fn shortened(name: &str) -> String {

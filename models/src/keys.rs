@@ -83,11 +83,15 @@ impl UnreadKeys {
             () if family.ignore.iter().any(|(ignored, _)| ignored == key) => Visit::Take,
             () => Visit::Enter,
         };
-        let of_others: BTreeMap<&str, &Family> = families::builtin()
-            .iter()
-            .rev()
-            .flat_map(|family| family.keys().map(move |key| (key, family)))
-            .collect();
+        let mut of_others: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for other in families::builtin() {
+            for key in other.keys() {
+                let names = of_others.entry(key).or_default();
+                if names.last() != Some(&other.model_type.as_str()) {
+                    names.push(&other.model_type);
+                }
+            }
+        }
         let mut keys = UnreadKeys::default();
         for (key, value) in config.leaves(&visit) {
             let spelling = config.spelling(&key).into_owned();
@@ -144,7 +148,7 @@ fn meaning(
     key: &str,
     value: &Value,
     longest: Option<u64>,
-    of_others: &BTreeMap<&str, &Family>,
+    of_others: &BTreeMap<&str, Vec<&str>>,
 ) -> Meaning<'static> {
     if let Some(feature) = feature(key) {
         let reach = (feature.reach)(value, config);
@@ -158,8 +162,20 @@ fn meaning(
     match (why_irrelevant(key), of_others.get(key)) {
         (Some(reason), _) => Meaning::Nothing(reason),
         (None, Some(_)) if is_off(value) => Meaning::Nothing(SWITCHED_OFF),
-        (None, Some(other)) => Meaning::Lacking(format!("a key of family {}", other.model_type), None),
+        (None, Some(others)) => Meaning::Lacking(key_of(others, config), None),
         (None, None) => Meaning::Unknown,
+    }
+}
+
+/// Whose key it is: first of all the config's own family, if it names one.
+fn key_of(families: &[&str], config: &Fields) -> String {
+    let own = config.value("model_type").ok().flatten().and_then(Value::as_str);
+    match families {
+        [only] => format!("a key of family {only}"),
+        _ => match families.iter().find(|family| Some(**family) == own) {
+            Some(own) => format!("a key of family {own}"),
+            None => format!("a key of {} other families", families.len()),
+        },
     }
 }
 

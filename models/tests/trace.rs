@@ -379,13 +379,13 @@ fn says_what_a_family_does_not_support() {
         (
             "qwen2_tied",
             vec![("layer_types", json!(["full_attention"]))],
-            "`layer_types` = [\"full_attention\"] is not supported in family qwen2; supported: full_attention or \
-             sliding_attention, one for each layer",
+            "`layer_types` = [\"full_attention\"], `num_hidden_layers` = 3 is not supported in family qwen2; supported: \
+             full_attention or sliding_attention, one for each layer",
         ),
         (
             "qwen3_f32",
             vec![("layer_types", json!(["full_attention", "linear_attention"]))],
-            "`layer_types` = [\"full_attention\", \"linear_attention\"] is not supported",
+            "`layer_types` = [\"full_attention\", \"linear_attention\"], `num_hidden_layers` = 2 is not supported",
         ),
         (
             "qwen3",
@@ -449,7 +449,13 @@ fn an_unknown_architecture_is_held_against_the_nearest() {
             "qwen3",
             json!("qwen3s"),
             vec![("num_experts", json!(8)), ("moe_of_mine", json!(1))],
-            "the nearest is qwen3, which does not know `moe_of_mine` and lacks\n  `num_experts` = 8: a mixture",
+            "the nearest is qwen3_moe, which does not know `moe_of_mine`\n",
+        ),
+        (
+            "qwen3",
+            json!("qwen3s"),
+            vec![("attention_sink", json!(8)), ("moe_of_mine", json!(1))],
+            "the nearest is qwen3, which does not know `moe_of_mine` and lacks\n  `attention_sink` = 8: another form",
         ),
         ("llama", json!("x"), vec![("magic", json!(1))], ", which does not know `magic`"),
         (
@@ -466,6 +472,31 @@ fn an_unknown_architecture_is_held_against_the_nearest() {
         let expected = expected.replace("{families}", &families);
         assert!(message.contains(&expected), "{message}");
     }
+}
+
+#[test]
+fn the_nearest_is_the_one_whose_tensors_fit() {
+    for (fixture, nearest) in
+        [("qwen3", "qwen3"), ("olmo2", "olmo2"), ("qwen3_moe", "qwen3_moe"), ("phi", "phi")]
+    {
+        let keys = [("model_type", json!("lark")), ("architectures", json!(["LarkForCausalLM"]))];
+        let checkpoint =
+            ModelDir::open(&data("fixtures").join(fixture)).unwrap().checkpoint().unwrap().unwrap();
+        let error = trace(&config(&changed(fixture, &keys)), Some(&checkpoint), &options(DType::F32));
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains(&format!("the nearest is {nearest}, which knows all keys")), "{message}");
+        assert!(!message.contains("tensors differ"), "{message}");
+    }
+    let keys = [("model_type", json!("lark")), ("architectures", json!([])), ("num_hidden_layers", json!(4))];
+    let checkpoint = ModelDir::open(&data("fixtures/llama")).unwrap().checkpoint().unwrap().unwrap();
+    let error = trace(&config(&changed("llama", &keys)), Some(&checkpoint), &options(DType::F32));
+    let message = error.unwrap_err().to_string();
+    assert!(
+        message.contains(
+            "\n  its tensors differ:\n  model.layers.3.input_layernorm.weight: expected [64], but it is"
+        ),
+        "{message}"
+    );
 }
 
 #[test]

@@ -22,5 +22,5 @@ pub use generation::GenerationConfig;
 pub(crate) use irrelevant::irrelevant_keys;
 pub use irrelevant::why_irrelevant;
 pub use json::{MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH};
-pub use model_dir::{ModelDir, ModelDirError};
+pub use model_dir::{ModelDir, ModelDirError, hub_name};
 pub use nearest::nearest;

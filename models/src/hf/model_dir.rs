@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use mscc_checkpoint::{Checkpoint, CheckpointError};
 
@@ -36,8 +36,8 @@ pub enum ModelDirError {
     },
     /// There is nothing.
     #[error(
-        "{}: there is no such model directory; mscc takes models that are on this machine{}", path.display(),
-        Download(path)
+        "{}: there is no such {}; {}", path.display(),
+        if is_file_name(path) { "file" } else { "model directory" }, Instead(path)
     )]
     Absent {
         /// What was named.
@@ -53,18 +53,40 @@ pub enum ModelDirError {
     },
 }
 
-/// How a model is brought here, if the path looks like its name on the hub.
-struct Download<'a>(&'a Path);
+/// Whether a path was meant as a config.
+fn is_file_name(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "json")
+}
 
-impl fmt::Display for Download<'_> {
+/// What may be the name of a model on the hub: the last two parts of a path of which not even the first is there.
+pub fn hub_name(path: &Path) -> Option<PathBuf> {
+    let owner = path.parent()?;
+    let before = owner.parent()?;
+    let is_known = before.as_os_str().is_empty() || before.is_dir();
+    if path.is_absolute() || is_file_name(path) || owner.exists() || !is_known {
+        return None;
+    }
+    Some(Path::new(owner.file_name()?).join(path.file_name()?))
+}
+
+/// What to do about a path with nothing there.
+struct Instead<'a>(&'a Path);
+
+impl fmt::Display for Instead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = self.0.components();
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(Component::Normal(_)), Some(Component::Normal(name)), None) => {
-                let (path, name) = (self.0.display(), Path::new(name).display());
-                write!(f, ": `hf download {path} --local-dir {name}` brings one from the hub")
+        if self.0.components().any(|part| part.as_os_str() == "~") {
+            return f.write_str("`~` is not read as your home directory here: write the whole path");
+        }
+        if is_file_name(self.0) {
+            return f.write_str("name a config.json, or a model directory");
+        }
+        f.write_str("mscc takes models that are on this machine")?;
+        match hub_name(self.0).as_deref().and_then(|name| Some((name, name.file_name()?))) {
+            Some((whole, name)) => {
+                let (whole, name) = (whole.display(), Path::new(name).display());
+                write!(f, ": `hf download {whole} --local-dir {name}` brings one from the hub")
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }

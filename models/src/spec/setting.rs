@@ -90,7 +90,10 @@ impl fmt::Display for Setting {
                 for (at, item) in items.iter().take(MAX_ITEMS).enumerate() {
                     write!(f, "{}{item}", if at > 0 { ", " } else { "" })?;
                 }
-                f.write_str(if items.len() > MAX_ITEMS { ", ...]" } else { "]" })
+                match items.len() > MAX_ITEMS {
+                    true => write!(f, ", ...] of {} items", items.len()),
+                    false => f.write_str("]"),
+                }
             }
             Setting::Object => f.write_str("an object"),
         }
@@ -119,6 +122,6 @@ mod tests {
     fn shows_a_bounded_part() {
         let long = Setting::from_json(&json!(["x".repeat(1000)]));
         assert!(long.to_string().len() < 100);
-        assert_eq!(Setting::from_json(&json!(vec![0; 9])).to_string(), "[0, 0, 0, 0, 0, 0, ...]");
+        assert_eq!(Setting::from_json(&json!(vec![0; 9])).to_string(), "[0, 0, 0, 0, 0, 0, ...] of 9 items");
     }
 }

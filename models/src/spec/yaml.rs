@@ -163,7 +163,9 @@ impl Yaml {
         }
         let root: Spanned<Bare> = serde_saphyr::from_str(text).map_err(|error| {
             let place = error.location().map_or(Place { line: 1, column: 1 }, |at| Place::from(&at));
-            (place, FamilyProblem::Yaml(in_words(error.without_snippet())))
+            let problem = in_words(error.without_snippet());
+            let place = if problem == TAB { tab(text, place) } else { place };
+            (place, FamilyProblem::Yaml(problem))
         })?;
         root.into_yaml()
     }
@@ -267,10 +269,20 @@ fn advice(problem: &str) -> &str {
     } else if problem.contains("simple key expected ':'") {
         "a line without `: `: expected `key: value`, a blank behind the colon"
     } else if problem.contains("found a tab") || problem.contains("tabs") {
-        "a tab: indent with blanks"
+        TAB
     } else {
         problem
     }
+}
+
+const TAB: &str = "a tab: indent with blanks";
+
+/// The first tab that indents a line, from where the parser stopped; it does so before blanks and line ends.
+fn tab(text: &str, stopped: Place) -> Place {
+    let lines = text.lines().enumerate().skip((stopped.line as usize).saturating_sub(1));
+    let indentations = lines.map(|(at, line)| (at, line.chars().take_while(|c| c.is_whitespace())));
+    let mut tabs = indentations.filter_map(|(at, mut blanks)| Some((at, blanks.position(|c| c == '\t')?)));
+    tabs.next().map_or(stopped, |(line, column)| Place { line: line as u32 + 1, column: column as u32 + 1 })
 }
 
 /// A value as serde gives it, the places around its parts.

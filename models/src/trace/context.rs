@@ -162,6 +162,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The keys that the value of an expression comes from.
+    pub fn sources<'e>(&self, argument: &'e Argument) -> Vec<&'e str> {
+        argument.expr.sources(&self.lookup(None))
+    }
+
     /// An expression that is a size.
     pub fn size(&self, argument: &Argument) -> Result<u32, TraceError> {
         match self.eval(argument, None)? {

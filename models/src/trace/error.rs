@@ -25,12 +25,17 @@ pub enum TraceError {
     #[error("{}", UnknownFamilyMessage(.0))]
     UnknownFamily(Box<UnknownFamily>),
     /// Keys that ask for what the family does not do, the first few of them.
-    #[error("{}: the config asks for what family {family} of mscc lacks:{}", config.display(), Lines(keys))]
+    #[error(
+        "{}: the config asks for what family {family} {}:{}{}", config.display(),
+        if own.is_some() { "lacks" } else { "of mscc lacks" }, Lines(keys), or_builtin(own)
+    )]
     Lacking {
         /// The config.
         config: PathBuf,
         /// The family.
         family: String,
+        /// If the family is the user's, the built-in one that the config names, or nothing.
+        own: Option<String>,
         /// The keys.
         keys: Vec<LackingKey>,
     },
@@ -249,17 +254,27 @@ pub struct UnknownFamily {
     pub nearest: String,
     /// What differs: the config's keys that the nearest family does not read.
     pub differs: UnreadKeys,
+    /// What differs of the tensors: those that the nearest family wants and that are not so, those that it does not read.
+    pub misfits: Vec<String>,
     /// Whether the config gives the sizes that any decoder has, so that it may be one of the nearest family.
     pub has_sizes: bool,
     /// Whether the config says that the model comes with Python code of its own.
     pub has_code: bool,
 }
 
+fn or_builtin(own: &Option<String>) -> String {
+    own.as_deref().filter(|builtin| !builtin.is_empty()).map_or(String::new(), |builtin| {
+        format!(
+            "\n  its `model_type` is {builtin:?}, which is built in: leave --family out to compile it as that"
+        )
+    })
+}
+
 struct UnknownFamilyMessage<'a>(&'a UnknownFamily);
 
 impl fmt::Display for UnknownFamilyMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UnknownFamily { config, found, known, nearest, differs, has_sizes, has_code } = self.0;
+        let UnknownFamily { config, found, known, nearest, differs, misfits, has_sizes, has_code } = self.0;
         write!(f, "{}: there is no family for {found}; known are {}", config.display(), known.join(", "))?;
         if *has_code {
             f.write_str(" (Python code that comes with a model is never run)")?;
@@ -269,12 +284,11 @@ impl fmt::Display for UnknownFamilyMessage<'_> {
             ([], []) if !has_sizes => f.write_str(
                 "but the config does not give the sizes that a decoder has: `hidden_size` and others",
             ),
-            ([], []) => {
-                write!(
-                    f,
-                    "which knows all keys of this config; if it is one, set `model_type` to {nearest:?}"
-                )
-            }
+            ([], []) if misfits.is_empty() => write!(
+                f,
+                "which knows all keys of this config; if it is one, set `model_type` to {nearest:?}"
+            ),
+            ([], []) => f.write_str("which knows all keys of this config"),
             ([], unknown) => write!(f, "which does not know {}", names(unknown)),
             (lacking, []) => write!(f, "which lacks{}", Lines(lacking)),
             (lacking, unknown) => {
@@ -282,6 +296,9 @@ impl fmt::Display for UnknownFamilyMessage<'_> {
             }
         };
         differences?;
+        if !misfits.is_empty() {
+            write!(f, "\n  its tensors differ:{}", Lines(misfits))?;
+        }
         f.write_str("\n  a file can describe another family: --family FILE; `mscc models ")?;
         write!(f, "{nearest}` prints one to begin with")
     }

@@ -96,7 +96,36 @@ pub fn trace(
     checkpoint: Option<&Checkpoint>,
     options: &TraceOptions,
 ) -> Result<Traced, TraceError> {
-    trace_family(families::find(config)?, config, checkpoint, options)
+    let family = families::find_fitting(config, &|family| misfits(family, config, checkpoint, options))?;
+    trace_family(family, config, checkpoint, options)
+}
+
+/// The built-in family that the config names.
+fn own_builtin(config: &HfConfig) -> Option<String> {
+    let model_type = config.opt_str("model_type").ok().flatten()?;
+    let is_builtin = families::builtin().iter().any(|family| family.model_type == model_type);
+    is_builtin.then(|| model_type.to_owned())
+}
+
+/// What of a checkpoint is not as a family has it; nothing, if the config makes no sense to it.
+fn misfits(
+    family: &Family,
+    config: &HfConfig,
+    checkpoint: Option<&Checkpoint>,
+    options: &TraceOptions,
+) -> Option<Vec<String>> {
+    let Some(checkpoint) = checkpoint else { return Some(Vec::new()) };
+    let options = TraceOptions { strict: false, ..options.clone() };
+    match trace_family(family, config, Some(checkpoint), &options) {
+        Ok(traced) => {
+            let unread = |warning: &&Warning| {
+                matches!(warning, Warning::UnreadTensors { .. } | Warning::LayersPastLast { .. })
+            };
+            Some(traced.warnings.iter().filter(unread).map(ToString::to_string).collect())
+        }
+        Err(TraceError::Weights { problems, .. }) => Some(problems.iter().map(ToString::to_string).collect()),
+        Err(_) => None,
+    }
 }
 
 /// As [`trace`], for a family that the user gives.
@@ -112,6 +141,7 @@ pub fn trace_family(
         return Err(TraceError::Lacking {
             config: config.path().to_owned(),
             family: family.model_type.clone(),
+            own: (!family.is_builtin).then(|| own_builtin(config).unwrap_or_default()),
             keys: keys.lacking,
         });
     }
@@ -528,7 +558,9 @@ const MAX_LIMIT: u32 = i32::MAX as u32;
 fn check_requirements(context: &Context<'_>) -> Result<(), TraceError> {
     for requirement in &context.family.requires {
         if !context.flag(&requirement.that, None)? {
-            let keys = context.keys_and_values(&[&requirement.key]);
+            let mut keys = vec![requirement.key.as_str()];
+            keys.extend(context.sources(&requirement.that).into_iter().filter(|key| *key != requirement.key));
+            let keys = context.keys_and_values(&keys);
             return Err(context.unsupported_keys(keys, requirement.supported.clone()));
         }
     }

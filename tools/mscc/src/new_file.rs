@@ -85,6 +85,9 @@ pub fn check_writable(path: &Path, inputs: &Inputs) -> Result<(), CliError> {
     inputs.spare(path)?;
     let unfit = |problem: String| Err(UsageError::NoPlace { path: path.to_owned(), problem }.into());
     let dir = directory(path);
+    if path.as_os_str() == "-" {
+        return unfit("`-` does not stand for standard output here; name a file".to_owned());
+    }
     if path.is_dir() {
         return unfit("it is a directory".to_owned());
     }

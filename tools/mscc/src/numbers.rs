@@ -9,6 +9,12 @@ pub fn count(text: &str) -> Result<u32, String> {
         .ok_or(format!("expected a whole number from 1 to {}", u32::MAX))
 }
 
+/// A whole number above 0, up to `MAX`.
+pub fn up_to<const MAX: u32>(text: &str) -> Result<u32, String> {
+    let count = number::<u32>(text).filter(|count| (1..=MAX).contains(count));
+    count.ok_or(format!("expected a whole number from 1 to {MAX}"))
+}
+
 /// A whole number of threads.
 pub fn threads(text: &str) -> Result<u16, String> {
     let threads = number::<u16>(text).filter(|threads| (1..=1024).contains(threads));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use mscc_compiler::{CompileError, OTHER_TOKENIZERS, Options, TOKENIZER_FILE};
 use mscc_ir::plan::Plan;
 use mscc_ir::plan::container::ContainerError;
-use mscc_models::hf::ModelDirError;
+use mscc_models::hf::{ModelDirError, hub_name};
 use mscc_runtime::engine::text::{chat_template, tokenizer_dir};
 use mscc_runtime::load::plan::read_plan;
 use mscc_runtime::load::weights::LoadProgress;
@@ -51,8 +51,9 @@ impl PlanArgs {
     /// Reads the plan, or compiles the model.
     pub fn plan(&self) -> Result<Plan, CliError> {
         if !is_model(&self.plan) {
-            // Without an ending it was meant as a model.
-            if self.plan.extension().is_none() && !self.plan.exists() {
+            // Without an ending it was meant as a model, and so was a name on the hub.
+            let is_model = self.plan.extension().is_none() || hub_name(&self.plan).is_some();
+            if is_model && !self.plan.exists() {
                 let path = self.plan.clone();
                 return Err(CompileError::from(ModelDirError::Absent { path }).into());
             }

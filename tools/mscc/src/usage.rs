@@ -223,6 +223,12 @@ pub enum UsageError {
         /// The longest, in tokens.
         max_model_len: u32,
     },
+    /// Messages out of a pipe that were not answered; why has been said of each.
+    #[error("not answered: {count} of the messages")]
+    NotAnswered {
+        /// How many.
+        count: usize,
+    },
     /// A line that begins as a command of `mscc chat` and is none.
     #[error("unknown command `{name}`; /help lists them, and a blank before the slash makes it a message")]
     UnknownChatCommand {

@@ -8,6 +8,7 @@ use mscc_runtime::sample::SamplingParams;
 use mscc_runtime::step::batch::StepModel;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use serde_json::json;
 
 use crate::error::CliError;
 use crate::generation::{self, Generated, GenerationArgs, Setting};
@@ -15,6 +16,8 @@ use crate::plan_source::PlanArgs;
 use crate::prompt::{ConversationArgs, Role};
 use crate::usage::{ADVICE_ON_FULL_CONTEXT, TextUse, UsageError};
 use crate::{interrupt, output};
+
+const SCHEMA: &str = "mscc.chat.v1";
 
 const COMMANDS: &str = "/reset        forget the conversation, keep the system message
 /system TEXT  set the system message and begin anew; without TEXT, remove it
@@ -26,7 +29,10 @@ A message that begins with a slash is sent if a blank precedes it. Ctrl-C stops 
 /// Talk with a model
 ///
 /// Messages are read from the terminal, or one a line from a pipe; answers stream to standard output. Ctrl-C stops an
-/// answer, Ctrl-D at the prompt ends the conversation, and /help lists commands such as /reset and /system.
+/// answer, Ctrl-D at the prompt ends the conversation, and /help lists commands such as /reset and /system. A message
+/// that cannot be answered, since the conversation is too long with it, is told of and left out, and the next line is
+/// read; out of a pipe, the exit code is 2 then, and with --json such a message has a line with `error` in place of the
+/// answer.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mscc chat plan.bin
@@ -64,19 +70,32 @@ pub fn run(args: Args) -> Result<(), CliError> {
     if reader.is_terminal() {
         output::note(&format!("{name}, {max_model_len} tokens at most; /help lists commands, Ctrl-D ends"));
     }
+    let mut not_answered = 0;
     loop {
         // While the editor reads, Ctrl-C is a key. Taken this early, none can fall between a message and its answer.
         let _listening = reader.is_terminal().then(interrupt::listen);
-        let Some(line) = reader.line()? else { return Ok(()) };
-        match chat.take(&line) {
+        let next = match reader.line()? {
+            Some(line) => chat.take(&line),
+            None => Ok(Next::End),
+        };
+        match next {
             Ok(Next::Line) => {}
+            Ok(Next::End) if not_answered > 0 && !reader.is_terminal() => {
+                return Err(UsageError::NotAnswered { count: not_answered }.into());
+            }
             Ok(Next::End) => return Ok(()),
             // Nothing was asked of the model.
             Err(CliError::Usage(error @ (UsageError::UnknownChatCommand { .. } | UsageError::NoMessage))) => {
                 output::error(&error.to_string())
             }
-            // At a keyboard one can say something else; a script has to know.
-            Err(error) if reader.is_terminal() && error.exit_code() == 2 => output::error(&error.to_string()),
+            // The next message may be a shorter one; a script knows by the exit code.
+            Err(error) if error.exit_code() == 2 => {
+                not_answered += 1;
+                output::error(&error.to_string());
+                if args.json {
+                    output::print(&format!("{}\n", json!({ "schema": SCHEMA, "error": error.to_string() })))?;
+                }
+            }
             Err(error) => return Err(error),
         }
     }
@@ -152,7 +171,7 @@ impl Chat {
             too_long(error)
         })?;
         if json {
-            output::print(&format!("{}\n", generated.to_json("mscc.chat.v1")))?;
+            output::print(&format!("{}\n", generated.to_json(SCHEMA)))?;
         } else {
             output::print("\n")?;
         }

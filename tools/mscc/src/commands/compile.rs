@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
-use mscc_compiler::{Compiled, Options, TOKENIZER_FILE};
+use mscc_compiler::{
+    Compiled, MAX_BLOCK_SIZE, MAX_MODEL_LEN, MAX_NUM_BATCHED_TOKENS, Options, TOKENIZER_FILE,
+};
 use mscc_ir::plan::{TextAssets, container, print_plan};
 use mscc_ir::text::print_module;
 use mscc_runtime::LlmError;
@@ -15,7 +17,7 @@ use serde_json::json;
 use crate::commands::opt;
 use crate::error::CliError;
 use crate::inputs::Inputs;
-use crate::numbers::count;
+use crate::numbers::up_to;
 use crate::usage::UsageError;
 use crate::{model_yaml, output, terminal};
 
@@ -58,16 +60,16 @@ pub struct Args {
     #[arg(long)]
     compute_dtype: Option<String>,
     /// Longest sequence, in tokens [default: the model's own limit]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = up_to::<MAX_MODEL_LEN>)]
     max_model_len: Option<u32>,
     /// Most sequences in a step [default: 64]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = up_to::<MAX_NUM_BATCHED_TOKENS>)]
     max_num_seqs: Option<u32>,
     /// Most new tokens in a step [default: 2048]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = up_to::<MAX_NUM_BATCHED_TOKENS>)]
     max_num_batched_tokens: Option<u32>,
     /// Tokens of a cache page [default: 16]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = up_to::<MAX_BLOCK_SIZE>)]
     block_size: Option<u32>,
     /// Form of attention over cached latents: auto, absorbed, expanded; of one form, logits do not depend on how a
     /// prompt is cut into steps [default: auto]
@@ -111,7 +113,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let options = options(&args)?;
     let inputs = args.source.iter().fold(Inputs::default(), |all, source| all.with("the file", source));
     let inputs = inputs.with_options(&options);
-    args.output.as_deref().map_or(Ok(()), |path| output::check_writable(path, &inputs))?;
+    // A stage is text, and `-` stands for what it is without a file.
+    let output = args.output.as_deref().filter(|path| args.emit.is_none() || path.as_os_str() != "-");
+    output.map_or(Ok(()), |path| output::check_writable(path, &inputs))?;
     let spinner = terminal::spinner("compiling");
     let compiled = model_yaml::compile(&options, config_only);
     spinner.finish_and_clear();
@@ -129,12 +133,12 @@ pub fn run(args: Args) -> Result<(), CliError> {
     }
     if let Some(emit) = args.emit {
         let text = text(&compiled, emit);
-        return match &args.output {
+        return match output {
             None => output::print(&text),
             Some(path) => output::write_file(path, &inputs, text.as_bytes()),
         };
     }
-    let path = args.output.as_deref().ok_or(UsageError::NoPlanName)?;
+    let path = output.ok_or(UsageError::NoPlanName)?;
     let bytes = container::encode(&compiled.plan).map_err(|error| CliError::Failure(error.to_string()))?;
     output::write_file(path, &inputs, &bytes)?;
     if args.json {

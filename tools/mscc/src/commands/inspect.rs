@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use mscc_ir::TensorType;
+use mscc_ir::kernels::ascend::Soc;
 use mscc_ir::module::CacheKind;
 use mscc_ir::plan::{Function, Plan, Variant, print_plan};
+use mscc_ir::{TensorType, step};
 use mscc_models::families;
 use mscc_report::figures::{bytes, calls_of, launches_per_step, memory};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::inputs::{Inputs, is_same_output};
+use crate::operators;
 use crate::output;
 use crate::plan_source::{base_dir, read};
 use crate::prediction;
@@ -132,16 +134,20 @@ fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
     writeln!(out, "  vocabulary               {}", meta.limits.vocab_size)?;
     writeln!(out, "\nmemory")?;
     writeln!(out, "  weights                  {}", bytes(memory.weights))?;
-    writeln!(out, "    used where they lie    {}", bytes(memory.weights_mapped))?;
+    match Soc::by_target(&meta.target) {
+        None => writeln!(out, "    used where they lie    {}", bytes(memory.weights_mapped))?,
+        Some(soc) => prediction::write_memory(&mut out, plan, soc)?,
+    }
     writeln!(out, "  activations at most      {}", bytes(memory.arena_peak))?;
     writeln!(out, "  cache per token          {}", bytes(memory.cache_per_token))?;
     for group in &plan.caches {
         write!(
             out,
-            "    {:<22} {}, {} layers",
+            "    {:<22} {}, {} layer{}",
             group.name,
             bytes(group.bytes_per_token()),
-            group.num_layers()
+            group.num_layers(),
+            if group.num_layers() == 1 { "" } else { "s" }
         )?;
         match group.window() {
             None => writeln!(out)?,
@@ -151,9 +157,9 @@ fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
             }
         }
     }
-    writeln!(out, "\nsymbols")?;
+    writeln!(out, "\nsymbols, with what they may be in a step")?;
     for (name, info) in &plan.symbols {
-        writeln!(out, "  {name:<8} {}..{}", info.min, info.max)?;
+        writeln!(out, "  {name:<8} {:<14} {}", format!("{}..{}", info.min, info.max), meaning(name))?;
     }
     for program in &plan.programs {
         for variant in &program.variants {
@@ -177,6 +183,7 @@ fn summary(plan: &Plan) -> Result<String, std::fmt::Error> {
             }
         }
     }
+    operators::write_operators(&mut out, plan)?;
     prediction::write_predictions(&mut out, plan)?;
     if !meta.rewrites.is_empty() {
         writeln!(out, "\nrewrites")?;
@@ -236,6 +243,7 @@ fn to_json(plan: &Plan) -> Value {
         "memory": {
             "weight_bytes": memory.weights,
             "weight_mapped_bytes": memory.weights_mapped,
+            "device_bytes": Soc::by_target(&meta.target).map(|soc| soc.memory_bytes),
             "activation_peak_bytes": memory.arena_peak,
             "cache_bytes_per_token": memory.cache_per_token,
         },
@@ -265,6 +273,7 @@ fn to_json(plan: &Plan) -> Value {
             "name": program.name,
             "variants": program.variants.iter().map(variant_json).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
+        "operators": operators::to_json(plan),
         "predicted": prediction::to_json(plan),
         "weights": {
             "dir": plan.weights.dir,
@@ -306,4 +315,25 @@ fn variant_json(variant: &Variant) -> Value {
         "launches_per_step": launches_per_step(variant),
         "functions": functions.collect::<Vec<_>>(),
     })
+}
+
+/// What a symbol counts.
+fn meaning(symbol: &str) -> String {
+    let known = match symbol {
+        step::TOKENS => "new tokens",
+        step::SEQUENCES => "sequences",
+        step::LOGITS => "tokens whose logits are wanted",
+        step::DECODE_TOKENS => "new tokens of sequences that decode",
+        step::DECODE_SEQUENCES => "sequences that decode",
+        step::CONTEXT => "tokens of all sequences, cached ones included",
+        step::MAX_CONTEXT => "tokens of the longest sequence",
+        step::MAX_NEW => "most new tokens of a sequence",
+        step::PAIRS => "pairs of a new token and one it sees",
+        step::TABLE_WIDTH => "pages of a row of the block table",
+        other => {
+            let group = other.strip_prefix("P_");
+            return group.map_or(String::new(), |group| format!("pages of cache {group}"));
+        }
+    };
+    known.to_owned()
 }

@@ -109,16 +109,20 @@ fn variables_reach_the_template() {
 #[test]
 fn a_full_context_is_told() {
     let bench = bench(&["--max-model-len", "40"]);
-    let output = bench.feed(&["chat", "plan.bin", "--ignore-eos"], "one\n/reset\none\nand two\n");
+    let lines = "one\n/reset\none\nand two\n/reset\none\n";
+    let output = bench.feed(&["chat", "plan.bin", "--ignore-eos"], lines);
     assert_eq!(output.status.code(), Some(2));
     let advice = "/reset begins a new conversation, and a model compiled with a greater --max-model-len takes longer ones";
     let stderr = String::from_utf8(output.stderr).unwrap().replace(advice, "ADVICE");
     insta::assert_snapshot!(stderr, @r"
-    the answer is cut: all 40 tokens of the context are used; ADVICE
-    a new conversation begins
-    the answer is cut: all 40 tokens of the context are used; ADVICE
-    error: the context is full: with this message the conversation has 56 tokens, of at most 40; ADVICE
-    ");
+the answer is cut: all 40 tokens of the context are used; ADVICE
+a new conversation begins
+the answer is cut: all 40 tokens of the context are used; ADVICE
+error: the context is full: with this message the conversation has 56 tokens, of at most 40; ADVICE
+a new conversation begins
+the answer is cut: all 40 tokens of the context are used; ADVICE
+error: not answered: 1 of the messages
+");
 }
 
 #[test]
@@ -138,7 +142,10 @@ fn what_cannot_be_said() {
     assert!(output.status.success() && !output.stdout.is_empty());
     bench.write("template", "{{ raise_exception('no ' + messages[0].role + 's') }}");
     bench.ok(&["compile", &text(&bard()), "-o", "plan.bin", "--chat-template", "template"]);
-    insta::assert_snapshot!(fails("x\n"), @"error: the chat template refuses the conversation: no users");
+    insta::assert_snapshot!(fails("x\n"), @r"
+error: the chat template refuses the conversation: no users
+error: not answered: 1 of the messages
+");
     assert!(
         bench.fails(2, &["run", "plan.bin", "--chat", "--prompt-ids", "1"]).contains("cannot be used with")
     );
@@ -153,4 +160,21 @@ fn a_model_without_a_template() {
     let message = bench.fails(2, &["chat", "plan.bin"]);
     insta::assert_snapshot!(message, @"error: the model has no chat template; compile it with --chat-template FILE");
     assert_eq!(bench.fails(2, &["run", "plan.bin", "--chat", "--prompt", "x"]), message);
+}
+
+#[test]
+fn what_follows_a_message_that_is_too_long_is_answered() {
+    let bench = bench(&["--max-model-len", "40"]);
+    let long = "too long ".repeat(40);
+    let args = ["chat", "plan.bin", "--max-tokens", "2", "--ignore-eos", "--json"];
+    let output = bench.feed(&args, &format!("{long}\none\n"));
+    assert_eq!(output.status.code(), Some(2));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0]["schema"], "mscc.chat.v1");
+    assert!(answers[0]["error"].as_str().unwrap().starts_with("the context is full"));
+    assert_eq!(answers[1]["token_ids"].as_array().unwrap().len(), 2);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.ends_with("error: not answered: 1 of the messages\n"), "{stderr}");
 }

@@ -136,12 +136,17 @@ fn options_that_cannot_be_are_refused_by_name() {
         @"error: option `dtype` (--dtype): expected auto, float32, float16 or bfloat16, found `int4`"
     );
     assert!(fails("--compute-dtype", "float16").ends_with("expected float32 or bfloat16, found `float16`"));
-    for option in ["--block-size", "--max-num-seqs", "--max-num-batched-tokens", "--max-model-len"] {
+    for (option, largest) in [
+        ("--block-size", 65536),
+        ("--max-num-seqs", 4_194_304),
+        ("--max-num-batched-tokens", 4_194_304),
+        ("--max-model-len", 67_108_864),
+    ] {
         for value in ["0", "many", "-1", "1.5", "99999999999"] {
             let message =
                 bench.fails(2, &["compile", &model, "-o", "plan.bin", &format!("{option}={value}")]);
             let expected = format!(
-                "error: invalid value '{value}' for '{option} <N>': expected a whole number from 1 to 4294967295"
+                "error: invalid value '{value}' for '{option} <N>': expected a whole number from 1 to {largest}"
             );
             assert!(message.starts_with(&expected), "{message}");
         }

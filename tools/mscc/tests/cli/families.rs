@@ -116,6 +116,22 @@ fn errors_point_into_the_file() {
 }
 
 #[test]
+fn a_family_in_place_of_a_built_in_one_is_told_of() {
+    let bench = Bench::new();
+    bench.write("lark.yaml", builtin("qwen3").replace("_type: qwen3", "_type: lark"));
+    let model = text(&fixture_dir("gemma2"));
+    insta::assert_snapshot!(bench.fails(2, &["compile", &model, "--family", "lark.yaml", "-o", "plan.bin"]), @r#"
+error: DATA/fixtures/gemma2/config.json: the config asks for what family lark lacks:
+  `query_pre_attn_scalar` = 20: a scale that the family does not have
+  `hidden_activation` = "gelu_pytorch_tanh": another activation
+  `final_logit_softcapping` = 12.0: a soft cap on scores or logits
+  `attn_logit_softcapping` = 2.0: a soft cap on scores or logits
+  its `model_type` is "gemma2", which is built in: leave --family out to compile it as that
+"#);
+    insta::assert_snapshot!(bench.fails(2, &["compile", &model, "--family", "gemma2", "-o", "plan.bin"]), @"error: option `family` (--family): expected a file (family gemma2 is built in and found by a config's `model_type`; `mscc models gemma2 > gemma2.yaml` makes a file of it), found `gemma2`");
+}
+
+#[test]
 fn a_family_that_is_too_much_work_is_refused() {
     let bench = Bench::new();
     let family = builtin("llama");

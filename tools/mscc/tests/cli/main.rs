@@ -1,6 +1,7 @@
 //! The `mscc` binary from outside, each test in a directory of its own.
 #![allow(clippy::unwrap_used)]
 
+mod ascend;
 mod broken;
 mod chat;
 mod compile;

@@ -120,3 +120,23 @@ fn nobody_need_listen_to_standard_error() {
     assert_eq!(output.status.code(), Some(0));
     assert!(!output.stdout.is_empty());
 }
+
+#[test]
+fn a_dash_is_standard_output_where_text_is_printed_alone() {
+    let bench = Bench::with_plan("llama");
+    let model = text(&fixture_dir("llama"));
+    let traced = bench.ok(&["compile", &model, "--emit", "traced"]);
+    assert_eq!(bench.ok(&["compile", &model, "--emit", "traced", "-o", "-"]), traced);
+    for args in [
+        vec!["compile", &model, "-o", "-"],
+        vec!["logits", "plan.bin", "--prompt-ids", "1", "-o", "-"],
+        vec!["inspect", "plan.bin", "--html", "-"],
+    ] {
+        let message = bench.fails(2, &args);
+        assert_eq!(
+            message,
+            "error: cannot write -: `-` does not stand for standard output here; name a file"
+        );
+    }
+    assert_eq!(bench.files(), ["plan.bin"]);
+}

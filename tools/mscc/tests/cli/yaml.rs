@@ -68,13 +68,13 @@ fn what_does_not_fit_is_told_with_its_line() {
         "error: model.yaml:2:1: unknown key `blok_size`, did you mean `block_size`?: expected one of model, ";
     assert!(message.starts_with(place) && message.ends_with("\n  blok_size: 3"), "{message}");
     insta::assert_snapshot!(fails("model: here\n\nblock_size: three\n"), @r#"
-    error: model.yaml:3:13: `block_size`: expected a whole number from 1 to 4294967295, found "three"
-      block_size: three
-    "#);
+error: model.yaml:3:13: `block_size`: expected a whole number from 1 to 65536, found "three"
+  block_size: three
+"#);
     insta::assert_snapshot!(fails("model: here\nblock_size: [1]\n"), @r"
-    error: model.yaml:2:13: `block_size`: expected a whole number from 1 to 4294967295, found a list
-      block_size: [1]
-    ");
+error: model.yaml:2:13: `block_size`: expected a whole number from 1 to 65536, found a list
+  block_size: [1]
+");
     insta::assert_snapshot!(fails("model: here\nblock_size: 0\n"), @"error: model.yaml:2:13: `block_size`: expected 1 to 65536, found `0`");
     insta::assert_snapshot!(fails("model: here\ncompute_dtype: float16\n"), @"error: model.yaml:2:16: `compute_dtype`: expected float32 or bfloat16, found `float16`");
     insta::assert_snapshot!(fails("model: ''\n"), @r#"
@@ -106,9 +106,9 @@ fn what_does_not_fit_is_told_with_its_line() {
       block_size: 3
     ");
     insta::assert_snapshot!(fails("model: here\n\tblock_size: 3\n"), @r"
-    error: model.yaml:1:8: a tab: indent with blanks
-      model: here
-    ");
+error: model.yaml:2:1: a tab: indent with blanks
+  block_size: 3
+");
     insta::assert_snapshot!(fails("model: here\nblock_size 3\n"), @r"
     error: model.yaml:2:1: a line without `: `: expected `key: value`, a blank behind the colon
       block_size 3
