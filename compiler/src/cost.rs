@@ -164,6 +164,9 @@ fn is_product(kind: OpKind) -> bool {
             | OpKind::Attention
             | OpKind::LatentAttention
             | OpKind::RaggedAttention
+            | OpKind::TokenAttention
+            | OpKind::TransposeBatchMatmul
+            | OpKind::MlaProlog
     )
 }
 

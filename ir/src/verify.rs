@@ -242,7 +242,7 @@ impl<'a> Checker<'a> {
         let mut readers: HashMap<Value, usize> = HashMap::new();
         for (_, node) in graph.nodes().filter(|(_, node)| !is_view(node)) {
             let places: Vec<Value> = node.operands.iter().map(of).collect();
-            let written = if writes(node) { node.results.len() } else { 0 };
+            let written = node.op().map_or(0, |op| op.kind().num_written());
             let is_first = |(at, place): (usize, &Value)| (!places[..at].contains(place)).then_some(*place);
             for place in places.iter().enumerate().filter_map(is_first) {
                 let reads = places.iter().filter(|other| **other == place).count();
@@ -254,7 +254,8 @@ impl<'a> Checker<'a> {
             *readers.entry(of(value)).or_default() += 1;
         }
         for (_, node) in graph.nodes().filter(|(_, node)| writes(node)) {
-            for (old, new) in node.operands.iter().zip(&node.results) {
+            let written = node.op().map_or(0, |op| op.kind().num_written());
+            for (old, new) in node.operands.iter().zip(&node.results).take(written) {
                 let is_weight = matches!(graph.node(of(old).node).kind, NodeKind::Leaf(Leaf::Weight(_)));
                 if is_weight || readers.get(&of(old)).is_some_and(|count| *count > 1) {
                     self.report(graph, graph.value_name(*old), Problem::Overwritten(new.name.clone()));

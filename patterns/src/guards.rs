@@ -329,7 +329,7 @@ fn at_most(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     for (name, ty) in values {
         let bound =
             int(factor).zip(ty.last().as_const()).and_then(|(factor, width)| factor.checked_mul(width));
-        if !int(number).zip(bound).is_some_and(|(number, bound)| number <= bound) {
+        if int(number).zip(bound).is_none_or(|(number, bound)| number > bound) {
             let show = |name: &str| view.attr(name).map_or("unknown".to_owned(), Attr::to_string);
             return Err(vec![
                 Finding::new(format!("?{number}"), show(number)),

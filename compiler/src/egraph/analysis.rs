@@ -1,7 +1,6 @@
 //! What is known of every class: types, and whether weights alone decide its value.
 
 use egg::{Analysis, DidMerge, EGraph, Id};
-use mscc_ir::ops::Effect;
 use mscc_ir::{Leaf, TensorType};
 use smallvec::SmallVec;
 
@@ -40,8 +39,8 @@ pub(super) struct ClassData {
     pub weight_only: bool,
     /// Whether a member is a tensor of the checkpoint.
     pub source_weight: bool,
-    /// Whether a member writes memory that outlives the step.
-    pub writes: bool,
+    /// How many of its results, the first ones, are memory written that outlives the step.
+    pub writes: usize,
     /// The least id that any of its members was added as: older classes stand for earlier nodes of the function,
     /// and the operands of a class's first member are older than the class.
     pub born: u32,
@@ -60,7 +59,7 @@ impl Analysis<ENode> for Types {
     fn make(egraph: &mut Classes, node: &ENode, id: Id) -> ClassData {
         let born = u32::try_from(usize::from(id)).unwrap_or(u32::MAX);
         let data =
-            |types, weight_only| ClassData { types, weight_only, source_weight: false, writes: false, born };
+            |types, weight_only| ClassData { types, weight_only, source_weight: false, writes: 0, born };
         match &node.head {
             Head::Leaf(index) => {
                 let (leaf, ty) = &egraph.analysis.leaves[*index as usize];
@@ -76,16 +75,18 @@ impl Analysis<ENode> for Types {
                     egraph.analysis.blame(reason);
                     Vec::new()
                 });
-                let writes = match op.kind().effect() {
-                    Effect::Pure => false,
-                    Effect::Writes => true,
-                };
-                ClassData { writes, ..data(SmallVec::from_vec(results), weight_only) }
+                ClassData {
+                    writes: op.kind().num_written(),
+                    ..data(SmallVec::from_vec(results), weight_only)
+                }
             }
             Head::Proj(index) => {
                 let tuple = &egraph[node.args[0]].data;
                 let types = tuple.types.get(*index as usize).cloned().into_iter().collect();
-                ClassData { writes: tuple.writes && *index == 0, ..data(types, tuple.weight_only) }
+                ClassData {
+                    writes: usize::from((*index as usize) < tuple.writes),
+                    ..data(types, tuple.weight_only)
+                }
             }
             Head::Root => data(SmallVec::new(), false),
         }
@@ -103,7 +104,7 @@ impl Analysis<ENode> for Types {
         }
         kept.weight_only |= other.weight_only;
         kept.source_weight |= other.source_weight;
-        kept.writes |= other.writes;
+        kept.writes = kept.writes.max(other.writes);
         kept.born = kept.born.min(other.born);
         DidMerge(kept.known() != before.known(), kept.known() != other.known())
     }
@@ -111,7 +112,7 @@ impl Analysis<ENode> for Types {
 
 impl ClassData {
     /// What users of the class depend on: not the birth.
-    fn known(&self) -> (&[TensorType], bool, bool) {
+    fn known(&self) -> (&[TensorType], bool, usize) {
         (&self.types, self.weight_only, self.writes)
     }
 }

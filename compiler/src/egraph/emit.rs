@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use mscc_ir::ops::Effect;
 use mscc_ir::verify::{VerifyError, verify};
 use mscc_ir::{Graph, Module, NodeId, SymbolTable, Value};
 
@@ -202,9 +201,9 @@ impl Emitter<'_> {
 
 /// Whether the chosen form of a class writes memory that outlives the step.
 fn writes(space: &Space, selection: &Selection, class: usize) -> bool {
-    let (maker, _) = maker(space, selection, class);
+    let (maker, index) = maker(space, selection, class);
     match &chosen(space, selection, maker).head {
-        Head::Op(op) => op.kind().effect() == Effect::Writes,
+        Head::Op(op) => (index as usize) < op.kind().num_written(),
         Head::Leaf(_) | Head::Proj(_) | Head::Root => false,
     }
 }

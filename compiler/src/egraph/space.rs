@@ -104,7 +104,7 @@ impl Space {
             all.push(Class {
                 types: data.types.clone(),
                 weight_only: data.weight_only,
-                writes: data.writes,
+                writes: data.writes > 0 && !data.is_tuple(),
                 name: sink_names.get(id).copied().unwrap_or(provenance.name(classes, *id)).to_owned(),
                 is_given: (data.born as usize) < num_given,
                 forms: classes[*id].nodes.iter().map(node).collect(),

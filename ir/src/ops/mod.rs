@@ -108,7 +108,8 @@ impl Operand {
 pub enum Effect {
     /// Nothing.
     Pure,
-    /// Each result is the operand of its number with some elements written: memory planning makes it in place.
+    /// The first results, all unless it says how many, are the operands of their numbers with some elements written:
+    /// memory planning makes them in place.
     Writes,
 }
 
@@ -135,6 +136,8 @@ pub trait OpDef: Sized {
     const COMMUTATIVE: bool = false;
     /// What it does beside computing.
     const EFFECT: Effect = Effect::Pure;
+    /// How many results, the first ones, are operands written, if it writes.
+    const NUM_WRITTEN: usize = Self::RESULTS.len();
 
     /// Attributes in print order; those at their default are left out.
     fn attrs(&self) -> Attrs {
@@ -227,6 +230,14 @@ macro_rules! define_ops {
                 match self { $(OpKind::$op => $op::EFFECT),* }
             }
 
+            /// How many results, the first ones, are the operands of their numbers with elements written.
+            pub fn num_written(self) -> usize {
+                match (self.effect(), self) {
+                    (Effect::Pure, _) => 0,
+                    $((Effect::Writes, OpKind::$op) => $op::NUM_WRITTEN),*
+                }
+            }
+
             /// The op of this kind with these attributes.
             pub fn with_attrs(self, attrs: &[(String, Attr)]) -> Result<Op, AttrError> {
                 let mut reader = AttrReader::new(attrs);
@@ -316,6 +327,7 @@ define_ops! {
     layer_norm::LayerNorm,
     linear::Linear,
     matmul::Matmul,
+    mla_prolog::MlaProlog,
     moe_finalize_routing::MoeFinalizeRouting,
     moe_gating::MoeGating,
     moe_init_routing::MoeInitRouting,

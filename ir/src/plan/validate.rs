@@ -363,8 +363,9 @@ impl Validator<'_> {
 
     /// Results are dense, in the arena, an output or (for writes in place) the cache that is the operand of its number.
     fn writes(&self, field: &str, launch: &Launch) -> Result<(), PlanError> {
-        let writes_in_place = launch.op.kind().effect() == Effect::Writes;
+        let written = launch.op.kind().num_written();
         for (index, result) in launch.results.iter().enumerate() {
+            let writes_in_place = index < written;
             let field = || format!("{field}.results[{index}]");
             match result.place {
                 Place::Arena | Place::Output(_) if !writes_in_place => {
