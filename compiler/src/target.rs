@@ -158,13 +158,28 @@ impl Kernel {
     }
 }
 
+/// Ways of computing an op of which a message tells what stands against them.
+const TOLD: usize = 3;
+
 impl std::fmt::Display for NoKernel {
+    /// The ways against which least stands, one for all of which the same is to be said.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (name, violations) in &self.0 {
-            write!(f, "\n  {name}:")?;
-            for violation in violations {
-                write!(f, " {violation};")?;
+        let is_elsewhere = |violation: &Violation| violation.rule.starts_with("runs on ");
+        let mut ways: Vec<&(&str, Vec<Violation>)> = self.0.iter().collect();
+        ways.sort_by_key(|(_, violations)| (violations.iter().any(is_elsewhere), violations.len()));
+        let mut told: Vec<&(&str, Vec<Violation>)> = Vec::new();
+        for way in ways {
+            let (name, violations) = way;
+            let is_known = told.iter().any(|(other, known)| other == name || known == violations);
+            let is_apart = !told.is_empty() && violations.iter().any(is_elsewhere);
+            if !is_known && !is_apart && told.len() < TOLD {
+                told.push(way);
             }
+        }
+        for (name, violations) in told {
+            let entry = ascend::decl(name).map_or(*name, |decl| decl.entry);
+            let rules: Vec<String> = violations.iter().map(Violation::to_string).collect();
+            write!(f, "\n  {entry} (`{name}`): {}", rules.join("; "))?;
         }
         Ok(())
     }

@@ -21,10 +21,11 @@ use recipes::Recipes;
 
 /// Why a module cannot be lowered.
 ///
-/// What to do: report it as a bug, with config.json and the options.
+/// What to do: where a target lacks a kernel, set an option that a rule names, or compile for another target; anything else
+/// report as a bug, with config.json and the options.
 #[derive(Debug, thiserror::Error)]
 pub enum LowerError {
-    /// The target has no kernel for an op on these types.
+    /// The target has no kernel for an op on these types; of the nearest, the documented rules that stand against them.
     #[error("@{function}, %{value}: {target} has no kernel for `{op}` on ({types}){reasons}")]
     NoKernel {
         /// The target.

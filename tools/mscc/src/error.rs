@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mscc_compiler::lower::LowerError;
 use mscc_compiler::passes::UnknownPass;
 use mscc_compiler::{CompileError, ModelYamlError};
 use mscc_ir::plan::container::ContainerError;
@@ -18,7 +19,7 @@ use crate::usage::UsageError;
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// A model, graph or rule that cannot be compiled.
-    #[error(transparent)]
+    #[error("{}{}", .0, compile_hint(.0))]
     Compile(Box<CompileError>),
     /// A model.yaml that cannot be used.
     #[error(transparent)]
@@ -110,6 +111,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             CliError::Compile(error) => match **error {
+                CompileError::Lower(LowerError::NoKernel { target, .. }) if target != HOST => 2,
                 CompileError::Pass(_) | CompileError::Plan(_) | CompileError::Lower(_) => 1,
                 _ => 2,
             },
@@ -133,6 +135,19 @@ impl CliError {
             CliError::ClosedPipe => 0,
             CliError::Interrupted => 130,
         }
+    }
+}
+
+/// The target that has a kernel for every op.
+const HOST: &str = "cpu";
+
+/// What to do about a model that a device's operators cannot compute.
+fn compile_hint(error: &CompileError) -> &'static str {
+    match error {
+        CompileError::Lower(LowerError::NoKernel { target, .. }) if *target != HOST => {
+            "\n  what to do: change an option that a rule names, or compile for another target (--target)"
+        }
+        _ => "",
     }
 }
 

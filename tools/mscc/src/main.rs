@@ -11,6 +11,7 @@ mod memory;
 mod model_yaml;
 mod new_file;
 mod numbers;
+mod operators;
 mod output;
 mod plan_source;
 mod prediction;

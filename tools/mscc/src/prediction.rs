@@ -3,13 +3,29 @@
 use std::fmt::{self, Write};
 
 use mscc_compiler::predict::{Prediction, predict};
-use mscc_ir::kernels::ascend::Soc;
+use mscc_ir::kernels::ascend::{Format, Soc};
 use mscc_ir::plan::Plan;
+use mscc_report::figures::{bytes, memory, tensors};
 use serde_json::{Value, json};
 
 /// The predictions for an NPU: on the host, `mscc run` says what it takes.
 pub fn predictions(plan: &Plan) -> Vec<Prediction> {
     if Soc::by_target(&plan.meta.target).is_some() { predict(plan) } else { Vec::new() }
+}
+
+/// Lines of the summary on weights: how many lie in blocks, and whether the device can hold them.
+pub fn write_memory(out: &mut String, plan: &Plan, soc: &Soc) -> fmt::Result {
+    let tensors = tensors(plan);
+    let mut in_blocks = tensors.iter().filter(|(recipe, _)| {
+        plan.weights.recipes.get(**recipe as usize).is_some_and(|recipe| recipe.format == Format::Nz)
+    });
+    let in_blocks = in_blocks.try_fold(0u64, |sum, (_, tensors)| sum.checked_add(tensors.total()?));
+    writeln!(out, "    in blocks (NZ)         {}", bytes(in_blocks))?;
+    writeln!(out, "  memory of {:<14} {}", soc.target, bytes(Some(soc.memory_bytes)))?;
+    if memory(plan).weights.is_some_and(|weights| weights > soc.memory_bytes) {
+        writeln!(out, "    warning: weights alone are more than one {} has", soc.target)?;
+    }
+    Ok(())
 }
 
 /// A part of the summary for each typical step; empty for a plan for the host.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use mscc_ir::plan::{Plan, Variant};
-use mscc_ir::{Dim, Symbol, SymbolTable, TensorType};
+use mscc_ir::{Dim, Symbol, SymbolTable};
 
 /// Bytes of a plan's memory, by class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Memory {
 pub struct Tensors {
     /// How many, counting none that another recipe has already.
     pub count: u64,
-    /// Bytes of each; `None` if they are not known.
+    /// Bytes of each as it is stored; `None` if they are not known.
     pub bytes: Option<u64>,
     /// Whether they are used as they lie in the checkpoint.
     pub mapped: bool,
@@ -62,9 +62,8 @@ pub fn tensors(plan: &Plan) -> BTreeMap<u32, Tensors> {
     for (index, layer) in plan.weight_instances() {
         let Some(recipe) = plan.weights.recipes.get(index as usize) else { continue };
         let tensors = of_recipe.entry(index).or_insert_with(|| {
-            let bytes = recipe.ty().map(TensorType::bytes).and_then(|bytes| bytes.as_const());
-            let bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok());
-            Tensors { count: 0, bytes, mapped: recipe.identity().is_some() }
+            let mapped = plan.meta.target == "cpu" && recipe.identity().is_some();
+            Tensors { count: 0, bytes: recipe.stored_bytes(), mapped }
         });
         let is_new = recipe.identity().is_none_or(|source| seen.insert((source.as_str(), layer)));
         tensors.count += u64::from(is_new);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mscc_ir::kernels::ascend::Soc;
 use mscc_ir::plan::{Function, Launch, Listing, Operand, Plan};
 use mscc_ir::{NodeId, SymbolTable, TensorType};
 use serde::Serialize;
@@ -58,6 +59,7 @@ impl KindView {
     pub fn new(plan: &Plan, function: &Function, calls: u64, budget: &mut Budget) -> KindView {
         budget.kinds += 1;
         let table = figures::symbols(plan);
+        let soc = Soc::by_target(&plan.meta.target);
         let (fused, source) = match &function.listing {
             Some(listing) => graphs(function, listing, budget),
             None => (None, None),
@@ -79,7 +81,7 @@ impl KindView {
             source_ops,
             fused,
             source,
-            rows: rows.map(|(index, launch)| LaunchView::new(&table, index, launch)).collect(),
+            rows: rows.map(|(index, launch)| LaunchView::new(&table, index, launch, soc)).collect(),
             left_out: function.launches.len().saturating_sub(MAX_ROWS),
             taps: function.taps.iter().take(MAX_ROWS).map(|tap| clip(tap.name.as_str())).collect(),
         }
@@ -145,14 +147,22 @@ fn unfolded(listing: &Listing, fusion: &Fusion, number: usize) -> Option<Canvas>
 }
 
 impl LaunchView {
-    fn new(table: &SymbolTable, index: usize, launch: &Launch) -> LaunchView {
+    fn new(table: &SymbolTable, index: usize, launch: &Launch, soc: Option<&Soc>) -> LaunchView {
         let types = |operands: &[Operand]| operands.iter().map(Operand::ty).collect::<Vec<TensorType>>();
         let results = types(&launch.results);
-        let work = launch.op.work(&types(&launch.operands), &results);
+        let call = soc.and_then(|soc| launch.aclnn(soc.family, table).ok());
+        let work = match &call {
+            // Behind the op's operands are those of the call alone.
+            Some(call) => {
+                let own = launch.operands.len().saturating_sub(call.decl.num_constants());
+                launch.op.work(&types(&launch.operands[..own]), &call.results)
+            }
+            None => launch.op.work(&types(&launch.operands), &results),
+        };
         let moved = figures::likely(table, &(work.read_bytes + work.written_bytes));
         LaunchView {
             number: index + 1,
-            kernel: clip(&launch.kernel),
+            kernel: clip(call.map_or(&launch.kernel, |call| call.decl.entry)),
             name: clip(&launch.name),
             ty: clip(&results.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
             origins: clip(&launch.origins.join(", ")),
