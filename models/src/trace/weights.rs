@@ -273,7 +273,8 @@ fn is_meant(guess: &str, name: &str) -> bool {
     let (mut left, mut right): (Vec<&str>, Vec<&str>) =
         (guess.split('.').collect(), name.split('.').collect());
     while left.last().is_some() && left.last() == right.last() {
-        (left.pop(), right.pop());
+        left.pop();
+        right.pop();
     }
     if left.is_empty() || right.is_empty() {
         return true;
