@@ -89,7 +89,7 @@ impl OpDef for MlaProlog {
         operands.dim(6, 2, &width)?;
         operands.shape(5, &[heads.clone() * (inner + rotary.clone()), q_down.shape[0].clone()])?;
         operands.shape(7, &[width.clone() + rotary.clone(), x.last()])?;
-        operands.shape(8, &[width.clone()])?;
+        operands.shape(8, std::slice::from_ref(&width))?;
         let tokens = x.shape[0].clone();
         for index in 9..11 {
             operands.of_dtype(index, x.dtype)?;
