@@ -196,6 +196,7 @@ pub static WITHOUT_CALL: &[(OpKind, &str)] = &[
     (OpKind::Iota, "a table made when weights are loaded"),
     (OpKind::KeepGroups, "no operator does it alone; part of gating, which has operators of its own"),
     (OpKind::Linear, "becomes a product before anything is lowered"),
+    (OpKind::MlaProlog, "its operator wants three weights in blocks, and calls have one at most"),
     (OpKind::Renormalize, "becomes a sum, a bound and a division"),
     (OpKind::Reshape, "a view; where strides do not express it, of a copy"),
     (OpKind::Rope, "becomes `apply_rotary`, whose tables have a value for each element of a head"),
