@@ -177,9 +177,9 @@ impl std::fmt::Display for NoKernel {
             }
         }
         for (name, violations) in told {
-            let entry = ascend::decl(name).map_or(*name, |decl| decl.entry);
+            let entry = ascend::decl(name).map_or(String::new(), |decl| format!("{} ", decl.entry));
             let rules: Vec<String> = violations.iter().map(Violation::to_string).collect();
-            write!(f, "\n  {entry} (`{name}`): {}", rules.join("; "))?;
+            write!(f, "\n  {entry}(`{name}`): {}", rules.join("; "))?;
         }
         Ok(())
     }

@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use mscc_checkpoint::{Checkpoint, MappedCheckpoint};
 use mscc_compiler::Options;
+use mscc_compiler::predict::predict;
 use mscc_ir::Symbol;
-use mscc_ir::plan::{Plan, container};
+use mscc_ir::plan::{Plan, container, print_plan, validate};
 use mscc_runtime::step::batch::{GroupTables, StepBatch, StepModel, TapSink};
 use mscc_runtime::{LoadOptions, Model, RuntimeError};
 
@@ -118,6 +119,12 @@ fn run(mut plan: Plan, origin: &Origin, random: &mut Random<'_>) -> &'static str
             Some(decoded) => plan = decoded,
             None => return "refused: invalid",
         }
+    }
+    if plan.meta.target != "cpu" && validate(&plan).is_ok() {
+        let shown = print_plan(&plan);
+        assert!(shown.contains(&plan.meta.target));
+        predict(&plan);
+        return "shown";
     }
     let options = LoadOptions {
         threads: Some(if random.once_in(64) { 3 } else { 1 }),
@@ -318,6 +325,16 @@ fn origins() -> &'static [Origin] {
             let compiled = mscc_compiler::compile(&options, false).expect("fixtures compile");
             origins.push(origin(compiled.plan, &dir));
         }
+        // It is never run; what it calls is held against the operators' rules.
+        let dir = fixtures().join("qwen3");
+        let options = Options {
+            model: Some(dir.clone()),
+            target: Some("ascend910b3".to_owned()),
+            max_model_len: Some(256),
+            ..Options::default()
+        };
+        let compiled = mscc_compiler::compile(&options, false).expect("fixtures compile");
+        origins.push(origin(compiled.plan, &dir));
         origins
     })
 }
