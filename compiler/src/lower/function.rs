@@ -177,7 +177,7 @@ impl<'a> Lowerer<'a> {
                 value: name.to_owned(),
                 op: op.kind().name(),
                 types: operands.iter().map(TensorType::to_string).collect::<Vec<_>>().join(", "),
-                reasons,
+                reasons: Box::new(reasons),
             }
         };
         self.target.kernel(op, operands, results).map_err(refused)

@@ -39,7 +39,7 @@ pub enum LowerError {
         /// Types of its operands.
         types: String,
         /// What stands against each kernel that there is.
-        reasons: NoKernel,
+        reasons: Box<NoKernel>,
     },
     /// An input that the step contract does not have.
     #[error("@{function}: `{input}` is no input of the step contract")]
