@@ -111,7 +111,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             CliError::Compile(error) => match **error {
-                CompileError::Lower(LowerError::NoKernel { target, .. }) if target != HOST => 2,
+                CompileError::Lower(LowerError::NoKernel { .. }) => 2,
                 CompileError::Pass(_) | CompileError::Plan(_) | CompileError::Lower(_) => 1,
                 _ => 2,
             },
