@@ -32,7 +32,9 @@ pub enum RuntimeError {
     #[error(transparent)]
     Invalid(#[from] PlanError),
     /// A plan for a device that this runtime does not drive.
-    #[error("the plan is for {target}, which this runtime does not drive: it runs plans for cpu; `mscc inspect` shows what the plan holds")]
+    #[error(
+        "the plan is for {target}, which this runtime does not drive: it runs plans for cpu; `mscc inspect` shows what the plan holds"
+    )]
     Target {
         /// The device.
         target: String,
