@@ -339,7 +339,10 @@ fn origins() -> &'static [Origin] {
     })
 }
 
-fn origin(plan: Plan, dir: &Path) -> Origin {
+fn origin(mut plan: Plan, dir: &Path) -> Origin {
+    // The same bytes wherever the files are, since mutations are drawn from them.
+    plan.weights.dir = "weights".to_owned();
+    plan.text.tokenizer_dir = plan.text.tokenizer_dir.map(|_| "tokenizer".to_owned());
     let checkpoint = Checkpoint::open(dir).expect("the checkpoint is there");
     Origin { plan, files: Arc::new(MappedCheckpoint::new(checkpoint).expect("the checkpoint can be mapped")) }
 }
