@@ -48,7 +48,7 @@ fused\t'The model after all passes'
 lowered\t'Kernel launches and memory'"
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l config-only -d 'Compile from a config alone, without weights; the plan can be inspected but not run' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l model -d 'Model directory' -r -F
-complete -c mscc -n "__fish_mscc_using_subcommand compile" -l target -d 'Device the plan is for: cpu [default: cpu]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand compile" -l target -d 'Device the plan is for: cpu, ascend910b1 to ascend910b4, ascend910_93 or ascend310p [default: cpu]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l dtype -d 'Element type of weights on the device: auto, float32 (or fp32, f32), float16 (half, fp16, f16), bfloat16 (bf16) [default: auto]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l compute-dtype -d 'Element type of activations: float32 (or fp32, f32), bfloat16 (bf16, auto) [default: bfloat16]' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l max-model-len -d 'Longest sequence, in tokens [default: the model\'s own limit]' -r

@@ -49,7 +49,7 @@ pub struct Args {
     /// Model directory
     #[arg(long, alias = "pretrained-model-dir", value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Device the plan is for: cpu [default: cpu]
+    /// Device the plan is for: cpu, ascend910b1 to ascend910b4, ascend910_93 or ascend310p [default: cpu]
     #[arg(long)]
     target: Option<String>,
     /// Element type of weights on the device: auto, float32 (or fp32, f32), float16 (half, fp16, f16), bfloat16 (bf16)
