@@ -16,7 +16,7 @@ use mscc_models::spec::{Family, FamilyError};
 use mscc_models::{Ignored, TraceError, TraceOptions, Traced};
 
 use crate::advice::advice;
-use crate::egraph::{Outcome, Report};
+use crate::egraph::Report;
 use crate::files::{MAX_BYTES, read_text};
 use crate::forms::{Form, forms};
 use crate::lower::{LowerError, lower};
@@ -129,10 +129,12 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     let family = family(options)?;
     let (traced, note) = trace(family.as_ref(), &config, checkpoint.as_ref(), &resolved, &target)?;
     let rules = rules::load(options.rules.as_deref().unwrap_or_default())?;
+    let rules = rules::without(rules, options.without_rule.as_deref().unwrap_or_default())?;
     let mut forms = forms(
         &cast_weights(&traced.module, resolved.dtype, target.knows_bf16()),
         resolved.latent_attention,
         &rules,
+        options.stop_after_rewrite,
         &target,
     )?;
     let mut lowered = lower(&forms, &target)?;
@@ -140,6 +142,7 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
         list_graphs(&mut variant.functions, &form.module, &form.reports);
     }
     let Form { module: fused, reports, .. } = forms.pop().expect("the last form runs all steps");
+    let warnings = traced.warnings.iter().map(ToString::to_string).chain(note).chain(unlike_default(options));
     let text = text_assets(&dir, &config, options)?;
     let vocab_size = lowered.outputs.iter().find(|output| output.name == "logits");
     let vocab_size = vocab_size.and_then(|logits| logits.shape.last()?.as_const()).unwrap_or(0);
@@ -157,7 +160,7 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
                 max_num_batched_tokens: traced.limits.max_num_batched_tokens,
                 vocab_size: u32::try_from(vocab_size).unwrap_or(0),
             },
-            warnings: traced.warnings.iter().map(ToString::to_string).chain(note).collect(),
+            warnings: warnings.collect(),
             rewrites: rewrites(&reports),
         },
         symbols: symbols(&fused),
@@ -217,6 +220,14 @@ fn trace(
     Ok((traced, differs.then(note)))
 }
 
+/// What a plan that was made to look for a fault says of itself.
+fn unlike_default(options: &Options) -> Vec<String> {
+    let without = options.without_rule.iter().flatten();
+    let without = without.map(|rule| format!("compiled without rule {rule}"));
+    let stopped = options.stop_after_rewrite.map(|last| format!("compiled with no rewrite after number {last}"));
+    without.chain(stopped).collect()
+}
+
 /// Puts the graphs before and after fusion beside the launches made of them.
 fn list_graphs(functions: &mut [Function], fused: &Module, reports: &[Report]) {
     for ((function, fused), report) in functions.iter_mut().zip(&fused.functions).zip(reports) {
@@ -225,6 +236,7 @@ fn list_graphs(functions: &mut [Function], fused: &Module, reports: &[Report]) {
             source: report.given.clone(),
             fused: fused.clone(),
             origins: report.origins.iter().map(indices).collect(),
+            fusion: report.fusion(),
         });
     }
 }
@@ -259,7 +271,7 @@ fn weight_files(checkpoint: &Checkpoint) -> Vec<WeightFile> {
 pub fn rewrites(reports: &[Report]) -> Vec<(String, u32)> {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for rule in reports.iter().flat_map(|report| &report.rules) {
-        let fired = rule.events.iter().filter(|event| matches!(event.outcome, Outcome::Fired { .. })).count();
+        let fired = rule.events.iter().filter(|event| event.fired()).count();
         *counts.entry(&rule.rule).or_default() += fired as u32;
     }
     counts.into_iter().filter(|(_, count)| *count > 0).map(|(rule, count)| (rule.to_owned(), count)).collect()

@@ -163,6 +163,8 @@ static KEYS: &[Key] = &[
     own_key("chat_template"),
     own_key("family"),
     own_key("rules"),
+    own_key("without_rule"),
+    own_key("stop_after_rewrite"),
     own_key("strict"),
     sets(Vllm, "device", "target"),
     only(Vllm, "quantization", off, STORED),

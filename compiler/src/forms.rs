@@ -3,12 +3,13 @@
 use mscc_ir::dim::{DimExpr, Factor};
 use mscc_ir::module::Module;
 use mscc_ir::plan::Condition;
+use mscc_ir::plan::fusion::{Outcome, Why};
 use mscc_ir::{Dim, Symbol, SymbolInfo, SymbolTable, TensorType, step};
 use mscc_patterns::Rule;
 use mscc_patterns::rule::Phase;
 
 use crate::cost::Target as _;
-use crate::egraph::{Outcome, Report, Why};
+use crate::egraph::Report;
 use crate::passes::fuse::Saturation;
 use crate::passes::{self, BrokenPass, Pass, fit};
 use crate::target::Target;
@@ -74,6 +75,8 @@ const LEAST_TOKENS: i64 = 256;
 
 /// Runs all passes. The last form runs all steps, those before it run what their guards let through.
 ///
+/// With `stop_after`, each form has so many rewrites at most.
+///
 /// Another form is made only where a rule of phase `choose` found one that costs less at the sizes of a prefill; it runs
 /// where it does no more arithmetic and there is much of it.
 ///
@@ -82,9 +85,10 @@ pub fn forms(
     module: &Module,
     latent: LatentForm,
     rules: &[Rule],
+    stop_after: Option<u32>,
     target: &Target,
 ) -> Result<Vec<Form>, BrokenPass> {
-    let mut forms = fused(module, latent, rules, target)?;
+    let mut forms = fused(module, latent, rules, stop_after, target)?;
     let symbols: Vec<SymbolTable> = forms.iter().map(Form::symbols).collect();
     let modules = forms.iter_mut().map(|form| &mut form.module);
     let mut modules: Vec<(&mut Module, SymbolTable)> = modules.zip(symbols).collect();
@@ -102,6 +106,7 @@ fn fused(
     module: &Module,
     latent: LatentForm,
     rules: &[Rule],
+    stop_after: Option<u32>,
     target: &Target,
 ) -> Result<Vec<Form>, BrokenPass> {
     let choices = |rule: &&Rule| rule.phase != Phase::Choose || latent != LatentForm::Expanded;
@@ -110,7 +115,7 @@ fn fused(
     let module = passes::normalise_all(&module);
     let (bounded, everywhere) =
         (target.with_symbols(&in_guard(&module)), target.with_symbols(&module.symbols));
-    let saturation = Saturation::new(&module, &rules, &bounded);
+    let saturation = Saturation::until(&module, &rules, &bounded, stop_after);
     let form = |name, sizes: &dyn Fn(&Symbol) -> Option<i64>| {
         let (module, reports) = saturation.cheapest(sizes);
         passes::check(Pass::Fuse, &module)?;
@@ -118,7 +123,7 @@ fn fused(
     };
     let mut any = form("any", &|_| None)?;
     if !runs(&any.module, &everywhere) {
-        let (module, reports) = Saturation::new(&module, &rules, &everywhere).cheapest(&|_| None);
+        let (module, reports) = Saturation::until(&module, &rules, &everywhere, stop_after).cheapest(&|_| None);
         passes::check(Pass::Fuse, &module)?;
         any = Form { module, reports, ..any };
     }
@@ -155,7 +160,7 @@ fn runs(module: &Module, target: &Target) -> bool {
 
 /// What is known of symbols where the guard of a form for many new tokens holds: kernels of either form are sought there,
 /// and lowering holds each form against what its own guard says.
-fn in_guard(module: &Module) -> SymbolTable {
+pub fn in_guard(module: &Module) -> SymbolTable {
     let mut symbols = module.symbols.clone();
     let max = |name: &str| module.symbols.get(&Symbol::new(name)).map(|info| info.max);
     if let (Some(tokens), Some(info)) = (max(step::TOKENS), symbols.get(&Symbol::new(step::CONTEXT)).copied())
@@ -170,7 +175,7 @@ fn in_guard(module: &Module) -> SymbolTable {
 fn has_choice(report: &Report, rules: &[Rule]) -> bool {
     let chooses = |name: &str| rules.iter().any(|rule| rule.name == name && rule.phase == Phase::Choose);
     let applied = |outcome: &Outcome| match outcome {
-        Outcome::Fired { .. } | Outcome::NotChosen(Why::Dearer(_)) => true,
+        Outcome::Fired(_) | Outcome::NotChosen(Why::Dearer(_)) => true,
         Outcome::NotChosen(Why::Unused | Why::Cyclic) | Outcome::Refused(_) | Outcome::NearMiss { .. } => {
             false
         }
@@ -286,7 +291,7 @@ program { @layer [0..1] }
 "#;
 
     fn of(text: &str, latent: LatentForm) -> Vec<Form> {
-        forms(&parse_module(text).unwrap(), latent, &builtin().unwrap(), &Target::cpu()).unwrap()
+        forms(&parse_module(text).unwrap(), latent, &builtin().unwrap(), None, &Target::cpu()).unwrap()
     }
 
     fn attention(form: &Form) -> &'static str {

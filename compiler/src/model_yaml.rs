@@ -262,6 +262,10 @@ impl Reader<'_> {
             Content::Scalar(Setting::Str(text)) => Ok(text.as_ref().to_owned()),
             _ => Err(expected("a name")),
         };
+        let name = |value: &Yaml| match &value.content {
+            Content::Scalar(Setting::Str(name)) => Ok(name.as_ref().to_owned()),
+            _ => Err(expected("the name of a rule, or a list of names")),
+        };
         let number = || match &value.content {
             Content::Scalar(Setting::Int(number)) if u32::try_from(*number).is_ok() => Ok(*number as u32),
             Content::Scalar(Setting::Float(number)) if number.fract() == 0.0 => {
@@ -289,6 +293,18 @@ impl Reader<'_> {
                     Content::Scalar(_) | Content::Map(_) => vec![path(value)?],
                 });
             }
+            "without_rule" => {
+                options.without_rule = Some(match &value.content {
+                    Content::List(items) => items.iter().map(name).collect::<Located<_>>()?,
+                    Content::Scalar(_) | Content::Map(_) => vec![name(value)?],
+                });
+            }
+            "stop_after_rewrite" => match &value.content {
+                Content::Scalar(Setting::Int(last)) if u32::try_from(*last).is_ok() => {
+                    options.stop_after_rewrite = Some(*last as u32);
+                }
+                _ => return Err(expected("a whole number from 0")),
+            },
             "strict" => match &value.content {
                 Content::Scalar(Setting::Bool(strict)) => options.strict = Some(*strict),
                 _ => return Err(expected("true or false")),

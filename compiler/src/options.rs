@@ -27,6 +27,8 @@ use crate::target::{Device, Target};
 /// | `chat_template`          | the model's own                       |
 /// | `family`                 | the built-in one for the model        |
 /// | `rules`                  | none beside the built-in ones         |
+/// | `without_rule`           | none: all rules are applied           |
+/// | `stop_after_rewrite`     | none: rules are applied wherever they hold |
 /// | `strict`                 | `false`: warnings are no errors       |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -56,6 +58,10 @@ pub struct Options {
     pub family: Option<PathBuf>,
     /// Files with rewrite rules beside the built-in ones.
     pub rules: Option<Vec<PathBuf>>,
+    /// Rewrite rules that are left out, by name.
+    pub without_rule: Option<Vec<String>>,
+    /// How many rewrites are made, none after them: to find the one that is at fault.
+    pub stop_after_rewrite: Option<u32>,
     /// Whether what a model's files say and nobody reads is an error.
     pub strict: Option<bool>,
     /// Where the options stand that a file gives, by their names.
@@ -164,6 +170,8 @@ impl Options {
             chat_template: over.chat_template.or(self.chat_template),
             family: over.family.or(self.family),
             rules: over.rules.or(self.rules),
+            without_rule: over.without_rule.or(self.without_rule),
+            stop_after_rewrite: over.stop_after_rewrite.or(self.stop_after_rewrite),
             strict: over.strict.or(self.strict),
             places,
         }
@@ -185,6 +193,8 @@ impl Options {
             "chat_template" => self.chat_template.is_some(),
             "family" => self.family.is_some(),
             "rules" => self.rules.is_some(),
+            "without_rule" => self.without_rule.is_some(),
+            "stop_after_rewrite" => self.stop_after_rewrite.is_some(),
             "strict" => self.strict.is_some(),
             _ => false,
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mscc_models::hf::nearest;
 use mscc_patterns::{ProofFailure, Rule, RuleError};
 
 use crate::files::{MAX_BYTES, read_text};
@@ -32,6 +33,14 @@ pub enum RulesError {
         path: PathBuf,
         /// The name.
         name: String,
+    },
+    /// A rule to be left out that is none.
+    #[error("option `without_rule` (--without-rule): there is no rule `{name}`{}", nearest.as_ref().map_or(String::new(), |name| format!(", did you mean `{name}`?")))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The rule that was probably meant.
+        nearest: Option<String>,
     },
     /// A rule whose sides do not compute the same.
     #[error("{}: rule `{name}` does not hold: {failure}", .path.display())]
@@ -66,6 +75,20 @@ pub fn load(files: &[PathBuf]) -> Result<Vec<Rule>, RulesError> {
             rules.push(rule);
         }
     }
+    Ok(rules)
+}
+
+/// All rules but those named.
+///
+/// Errors: a name that no rule has.
+pub fn without(mut rules: Vec<Rule>, names: &[String]) -> Result<Vec<Rule>, RulesError> {
+    for name in names {
+        if !rules.iter().any(|rule| rule.name == *name) {
+            let nearest = nearest(name, rules.iter().map(|rule| rule.name.as_str())).map(str::to_owned);
+            return Err(RulesError::Unknown { name: name.clone(), nearest });
+        }
+    }
+    rules.retain(|rule| !names.contains(&rule.name));
     Ok(rules)
 }
 

@@ -70,7 +70,7 @@ fn check(model: &Path, target: &str, times: u64) {
 fn shuffled(compiled: &Compiled, target: &str, seed: u64) -> Vec<u8> {
     let target = Target::by_name(target).unwrap();
     let mut forms =
-        forms(&compiled.traced, LatentForm::Auto, &shuffled_rules(seed), &target).expect("rules are sound");
+        forms(&compiled.traced, LatentForm::Auto, &shuffled_rules(seed), None, &target).expect("rules are sound");
     let lowered = lower(&forms, &target).unwrap();
     let any = forms.pop().unwrap();
     assert!(any.module == compiled.fused && any.reports == compiled.reports, "rules shuffled by {seed}");

@@ -27,11 +27,12 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+use mscc_ir::plan::fusion::{Cost, Event, Outcome, Why};
 use mscc_ir::{Graph, Symbol};
 
 pub use price::Price;
-pub use report::{Diagnostic, Event, Growth, Outcome, Refusal, Report, RuleReport, Why};
-pub use saturate::{Saturated, saturate};
+pub use report::{Diagnostic, Growth, Refusal, Report};
+pub use saturate::{Rewrites, Saturated, saturate, saturate_within};
 
 use crate::cost::CostModel;
 use price::{Pricer, Selection};
@@ -86,6 +87,7 @@ fn extract_by(
         given: given.clone(),
         origins: given.nodes().map(|(id, _)| vec![id]).collect(),
         rules: saturated.refusals.clone(),
+        sizes: Vec::new(),
         diagnostics: saturated.diagnostics.clone(),
         growth: saturated.growth.clone(),
         before: Price::default(),
@@ -94,6 +96,9 @@ fn extract_by(
     let Some(space) = &saturated.space else { return Extraction { graph: given.clone(), report } };
     let likely =
         |symbol: &Symbol| sizes(symbol).or_else(|| saturated.symbols.get(symbol).map(|info| info.likely));
+    let known = saturated.symbols.iter();
+    report.sizes =
+        known.filter_map(|(symbol, _)| Some((symbol.name().to_owned(), likely(symbol)?))).collect();
     let mut pricer = Pricer::new(space, model, &likely, &mut report.diagnostics);
     let original = select::original(space);
     report.before = pricer.price(&original).unwrap_or_default();
@@ -113,6 +118,7 @@ fn extract_by(
                 let event = Event {
                     at: applied.at.clone(),
                     replaced: applied.replaced.clone(),
+                    number: Some(applied.number),
                     outcome: outcome(space, &pricer, &selection, applied),
                 };
                 if let Some(rule) = report.rules.iter_mut().find(|rule| rule.rule == applied.rule) {
@@ -121,7 +127,7 @@ fn extract_by(
             }
             for rule in &mut report.rules {
                 rule.events.sort_by_key(|event| match event.outcome {
-                    Outcome::Fired { .. } | Outcome::NotChosen(_) => 0,
+                    Outcome::Fired(_) | Outcome::NotChosen(_) => 0,
                     Outcome::Refused(_) => 1,
                     Outcome::NearMiss { .. } => 2,
                 });
@@ -149,15 +155,11 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
             is_new && !class_of.weight_only && selection[*class] == *form && order.contains(class)
         };
         return match applied.made.iter().any(is_used) {
-            true => Outcome::Fired { saved_ps: 0, saved_launches: 0 },
+            true => Outcome::Fired(Cost::default()),
             false => Outcome::NotChosen(Why::Unused),
         };
     }
-    let difference = |other: &Price| {
-        let signed = |ps: u128| i128::try_from(ps).unwrap_or(i128::MAX);
-        let launches = |price: &Price| i64::try_from(price.launches).unwrap_or(i64::MAX);
-        (signed(other.ps) - signed(price.ps), launches(other) - launches(&price))
-    };
+    let difference = |other: &Price| other.cost() - price.cost();
     let is_chosen = |(class, old, new): &&(usize, u32, Option<u32>)| match new {
         Some(new) => selection[*class] == *new,
         None => selection[*class] != *old,
@@ -168,8 +170,7 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
             other[*class] = *old;
         }
         // What else was chosen may be built on the new form, so that the old one alone makes no graph.
-        let (saved_ps, saved_launches) = pricer.price(&other).map_or((0, 0), |price| difference(&price));
-        return Outcome::Fired { saved_ps, saved_launches };
+        return Outcome::Fired(pricer.price(&other).map_or(Cost::default(), |price| difference(&price)));
     }
     for (class, _, new) in &applied.roots {
         if let Some(new) = new {
@@ -177,7 +178,7 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
         }
     }
     match pricer.price(&other) {
-        Some(price) => Outcome::NotChosen(Why::Dearer(difference(&price).0)),
+        Some(price) => Outcome::NotChosen(Why::Dearer(difference(&price).ps)),
         None => Outcome::NotChosen(Why::Cyclic),
     }
 }

@@ -210,7 +210,7 @@ fn other_models() {
 /// Adds the names of the rules whose forms were chosen.
 fn note_fired(extracted: &[Extraction], fired: &mut BTreeSet<String>) {
     for rule in extracted.iter().flat_map(|extraction| &extraction.report.rules) {
-        if rule.events.iter().any(|event| matches!(event.outcome, Outcome::Fired { .. })) {
+        if rule.events.iter().any(|event| event.fired()) {
             fired.insert(rule.rule.clone());
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use mscc_ir::attr::AttrError;
 use mscc_ir::ops::{OpKind, TypeError};
+use mscc_ir::plan::fusion::{self, Cost, Fusion, RuleReport};
 use mscc_ir::{Graph, NodeId, TensorType};
 use mscc_patterns::rule::Phase;
 
@@ -18,6 +19,8 @@ pub struct Report {
     pub given: Graph,
     /// Of each node of the function as chosen, the nodes of `given` that it stands for.
     pub origins: Vec<Vec<NodeId>>,
+    /// Symbols, with the sizes at which costs were compared.
+    pub sizes: Vec<(String, i64)>,
     /// What each rule did, in the order in which rules run: by phase, then by name.
     pub rules: Vec<RuleReport>,
     /// What went wrong or was cut short.
@@ -28,62 +31,6 @@ pub struct Report {
     pub before: Price,
     /// Cost of the function as chosen.
     pub after: Price,
-}
-
-/// What a rule did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleReport {
-    /// Its name.
-    pub rule: String,
-    /// What happened at each of its matches: those that hold, then those refused, then near misses.
-    pub events: Vec<Event>,
-}
-
-/// What happened at one match of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Names of the values that it computes otherwise.
-    pub at: Vec<String>,
-    /// Names of all values whose nodes it matched.
-    pub replaced: Vec<String>,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// What became of a match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the result.
-    Fired {
-        /// What the old form costs more, everything else unchanged; picoseconds and launches.
-        saved_ps: i128,
-        /// Launches that the old form takes more.
-        saved_launches: i64,
-    },
-    /// It holds, but another form was chosen.
-    NotChosen(Why),
-    /// It was not made.
-    Refused(Refusal),
-    /// The rule matches the op that makes the value, but not what that op reads.
-    NearMiss {
-        /// Where the attempt that came furthest ended.
-        value: String,
-        /// What the rule wants there.
-        expected: String,
-        /// What makes that value.
-        found: String,
-    },
-}
-
-/// Why a form was not chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// It would cost so many picoseconds more.
-    Dearer(i128),
-    /// Its values are not needed by what was chosen.
-    Unused,
-    /// With what was chosen elsewhere it would need its own result.
-    Cyclic,
 }
 
 /// What stood against a rewrite.
@@ -179,31 +126,15 @@ fn list(growth: &[(String, usize)]) -> String {
     growth.iter().map(|(rule, nodes)| format!("{rule} {nodes}")).collect::<Vec<_>>().join(", ")
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Outcome::Fired { saved_ps, saved_launches } => {
-                write!(f, "fired, saves {} and {saved_launches} launches", Time(*saved_ps))
-            }
-            Outcome::NotChosen(Why::Dearer(ps)) => write!(f, "not chosen, would cost {} more", Time(*ps)),
-            Outcome::NotChosen(Why::Unused) => f.write_str("not chosen, its values are not needed"),
-            Outcome::NotChosen(Why::Cyclic) => f.write_str("not chosen, it would need its own result"),
-            Outcome::Refused(refusal) => write!(f, "refused: {refusal}"),
-            Outcome::NearMiss { value, expected, found } => {
-                write!(f, "near miss: `{value}` is not {expected} but {found}")
-            }
+impl Report {
+    /// What of it a plan holds.
+    pub fn fusion(&self) -> Fusion {
+        Fusion {
+            sizes: self.sizes.clone(),
+            before: self.before.cost(),
+            after: self.after.cost(),
+            rules: self.rules.iter().filter(|rule| !rule.events.is_empty()).cloned().collect(),
         }
-    }
-}
-
-/// A time in microseconds with three digits, from picoseconds, without floats.
-struct Time(i128);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanoseconds = self.0.unsigned_abs() / 1000;
-        let sign = if self.0 < 0 { "-" } else { "" };
-        write!(f, "{sign}{}.{:03} us", nanoseconds / 1000, nanoseconds % 1000)
     }
 }
 
@@ -228,7 +159,30 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ps = i128::try_from(self.ps).unwrap_or(i128::MAX);
-        write!(f, "{}, {} launches", Time(ps), self.launches)
+        self.cost().fmt(f)
+    }
+}
+
+impl Price {
+    /// What of it is told to users.
+    pub fn cost(&self) -> Cost {
+        Cost {
+            ps: i64::try_from(self.ps).unwrap_or(i64::MAX),
+            launches: i64::try_from(self.launches).unwrap_or(i64::MAX),
+            bytes: i64::try_from(self.bytes).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl Refusal {
+    /// In the words in which it is told to users.
+    pub fn told(&self) -> fusion::Refusal {
+        match self {
+            Refusal::Condition(refusal) => fusion::Refusal {
+                condition: refusal.condition.clone(),
+                found: refusal.found.iter().map(|found| (found.operand.clone(), found.value.clone())).collect(),
+            },
+            other => fusion::Refusal { condition: other.to_string(), found: Vec::new() },
+        }
     }
 }

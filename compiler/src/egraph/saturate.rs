@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use egg::Id;
+use mscc_ir::plan::fusion::{Event, Outcome, RuleReport};
 use mscc_ir::{Graph, NodeKind, SymbolTable, Value};
 use mscc_patterns::rule::{Phase, Rule};
 
@@ -12,7 +13,7 @@ use super::apply::plan;
 use super::language::{ENode, Head};
 use super::matcher::{Match, Matcher, Site};
 use super::provenance::Provenance;
-use super::report::{Diagnostic, Event, Growth, Outcome, Refusal, RuleReport};
+use super::report::{Diagnostic, Growth, Refusal};
 use super::space::{Application, Space, runs};
 use crate::cost::Target;
 
@@ -36,13 +37,46 @@ pub struct Saturated {
     pub(super) growth: Vec<Growth>,
 }
 
+/// How many rewrites a model has had, and after how many no more are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rewrites {
+    /// How many there were.
+    pub made: u32,
+    /// After so many, no more; none for no end.
+    pub stop_after: Option<u32>,
+}
+
+impl Rewrites {
+    /// Whether there may be another.
+    fn may_go_on(&self) -> bool {
+        self.stop_after.is_none_or(|last| self.made < last)
+    }
+
+    /// The number of the next one.
+    fn take(&mut self) -> u32 {
+        self.made += 1;
+        self.made
+    }
+}
+
 /// Applies `rules` to a function wherever they hold and `target` can run what they make.
 ///
 /// The order of `rules` does not matter; names must be unique.
 pub fn saturate(graph: &Graph, symbols: &SymbolTable, rules: &[Rule], target: &dyn Target) -> Saturated {
+    saturate_within(graph, symbols, rules, target, &mut Rewrites::default())
+}
+
+/// As [`saturate`], with the rewrites counted, and none made beyond the last that is wanted.
+pub fn saturate_within(
+    graph: &Graph,
+    symbols: &SymbolTable,
+    rules: &[Rule],
+    target: &dyn Target,
+    rewrites: &mut Rewrites,
+) -> Saturated {
     let mut rules: Vec<&Rule> = rules.iter().collect();
     rules.sort_by(|a, b| (a.phase, &a.name).cmp(&(b.phase, &b.name)));
-    let mut stage = Stage::new(graph, target);
+    let mut stage = Stage::new(graph, target, *rewrites);
     let mut growth = Vec::new();
     for phase in Phase::ALL {
         let rules: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.phase == phase).collect();
@@ -50,6 +84,7 @@ pub fn saturate(graph: &Graph, symbols: &SymbolTable, rules: &[Rule], target: &d
         let (nodes, classes) = (stage.classes.total_size(), stage.classes.number_of_classes());
         growth.push(Growth { phase, iterations, nodes, classes });
     }
+    *rewrites = stage.rewrites;
     let mut diagnostics = stage.diagnostics;
     let space = match stage.classes.analysis.unsound.take() {
         None => Some(Space::new(
@@ -87,6 +122,7 @@ struct Stage<'a> {
     root: Id,
     num_original: u32,
     max_nodes: usize,
+    rewrites: Rewrites,
     applications: Vec<Application>,
     /// By rule.
     refused: BTreeMap<String, Vec<Event>>,
@@ -96,7 +132,7 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn new(graph: &Graph, target: &'a dyn Target) -> Self {
+    fn new(graph: &Graph, target: &'a dyn Target, rewrites: Rewrites) -> Self {
         let mut stage = Stage {
             classes: Classes::new(Types::default()),
             target,
@@ -105,6 +141,7 @@ impl<'a> Stage<'a> {
             root: Id::from(0),
             num_original: 0,
             max_nodes: 0,
+            rewrites,
             applications: Vec::new(),
             refused: BTreeMap::new(),
             missed: BTreeMap::new(),
@@ -208,6 +245,7 @@ impl<'a> Stage<'a> {
         let missed = std::mem::take(&mut matcher.misses).into_iter().map(|miss| Event {
             at: vec![name(miss.anchor)],
             replaced: Vec::new(),
+            number: None,
             outcome: Outcome::NearMiss {
                 value: name(miss.class),
                 expected: miss.expected,
@@ -234,6 +272,9 @@ impl<'a> Stage<'a> {
 
     /// Applies a rule at a site by the first operand order for which it holds; gives whether anything is new.
     fn apply(&mut self, rule: &Rule, site: &Site<'_>, origins: &BTreeSet<u32>) -> bool {
+        if !self.rewrites.may_go_on() {
+            return false;
+        }
         if rule.phase == Phase::Expand && site.iter().any(|found| self.runs(found)) {
             return false;
         }
@@ -253,7 +294,14 @@ impl<'a> Stage<'a> {
                         if let Some(events) = self.refused.get_mut(&rule) {
                             events.retain(|event| (&event.at, &event.replaced) != (&at, &replaced));
                         }
-                        self.applications.push(Application { rule, at, replaced, rewritten, made });
+                        self.applications.push(Application {
+                            rule,
+                            at,
+                            replaced,
+                            number: self.rewrites.take(),
+                            rewritten,
+                            made,
+                        });
                     }
                     return changed;
                 }
@@ -287,7 +335,7 @@ impl<'a> Stage<'a> {
 
     fn refuse(&mut self, rule: &Rule, found: &Match<'_>, refusal: Refusal) {
         let (at, replaced) = self.names(rule, found);
-        let event = Event { at, replaced, outcome: Outcome::Refused(refusal) };
+        let event = Event { at, replaced, number: None, outcome: Outcome::Refused(refusal.told()) };
         let events = self.refused.entry(rule.name.clone()).or_default();
         if !events.contains(&event) {
             events.push(event);

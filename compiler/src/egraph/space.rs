@@ -57,6 +57,8 @@ pub(super) struct Applied {
     pub rule: String,
     pub at: Vec<String>,
     pub replaced: Vec<String>,
+    /// Which of the model's rewrites it is.
+    pub number: u32,
     /// Class, old form, new form; the new is none where the value turned out to be another one.
     pub roots: Vec<(usize, u32, Option<u32>)>,
     /// Class and form of each node made.
@@ -69,6 +71,8 @@ pub(super) struct Application {
     pub rule: String,
     pub at: Vec<String>,
     pub replaced: Vec<String>,
+    /// Which of the model's rewrites it is.
+    pub number: u32,
     pub rewritten: Vec<Rewritten>,
     /// Nodes made, with their classes.
     pub made: Vec<(Id, ENode)>,
@@ -138,6 +142,7 @@ impl Space {
                 rule: application.rule.clone(),
                 at: application.at.clone(),
                 replaced: application.replaced.clone(),
+                number: application.number,
                 roots: roots.collect(),
                 made: made.collect(),
             }

@@ -5,7 +5,7 @@ use mscc_ir::module::Module;
 use mscc_patterns::Rule;
 
 use crate::cost::Target as _;
-use crate::egraph::{Report, Saturated, extract, saturate};
+use crate::egraph::{Report, Rewrites, Saturated, extract, saturate_within};
 use crate::target::Target;
 
 /// The functions of a module with all forms that rules give them.
@@ -18,9 +18,16 @@ pub struct Saturation<'a> {
 impl<'a> Saturation<'a> {
     /// Applies `rules` wherever they hold and `target` can run what they make.
     pub fn new(module: &'a Module, rules: &[Rule], target: &'a Target) -> Self {
+        Saturation::until(module, rules, target, None)
+    }
+
+    /// The same, but no rewrites after the first `stop_after`, in the order of functions and rules.
+    pub fn until(module: &'a Module, rules: &[Rule], target: &'a Target, stop_after: Option<u32>) -> Self {
+        let mut rewrites = Rewrites { made: 0, stop_after };
         let all = module.functions.iter();
-        let functions = all.map(|function| saturate(function, &module.symbols, rules, target)).collect();
-        Saturation { module, target, functions }
+        let functions =
+            all.map(|function| saturate_within(function, &module.symbols, rules, target, &mut rewrites));
+        Saturation { module, target, functions: functions.collect() }
     }
 
     /// The module with every function in the form that costs least at these sizes; symbols without one take their

@@ -19,7 +19,7 @@ use super::{Plan, PlanError, validate};
 /// How every plan begins.
 pub const MAGIC: &[u8; 8] = b"MSCCPLAN";
 /// Version of the format that this build reads and writes.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 /// Largest file that is read, in bytes.
 pub const MAX_PLAN_BYTES: u64 = 16 << 20;
 

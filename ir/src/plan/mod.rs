@@ -7,6 +7,7 @@
 mod bounds;
 mod call;
 pub mod container;
+pub mod fusion;
 mod print;
 mod validate;
 
@@ -15,6 +16,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use call::AclnnLaunch;
+pub use fusion::Fusion;
 pub use print::print_plan;
 pub use validate::{PlanError, validate};
 
@@ -217,6 +219,8 @@ pub struct Listing {
     pub fused: Graph,
     /// Of each node of `fused`, the nodes of `source` that it stands for, by index, each once, in order.
     pub origins: Vec<Vec<u32>>,
+    /// What each rule did on the way from `source` to `fused`.
+    pub fusion: Fusion,
 }
 
 /// A device tensor that a function reads.

@@ -24,7 +24,7 @@ pub struct Fusion {
 
 /// The fusions of a function, in order of the fused graph. `colors` remembers ops from one function to the next.
 pub fn fusions(listing: &Listing, colors: &mut Vec<&'static str>) -> Vec<Fusion> {
-    let Listing { source, fused, origins } = listing;
+    let Listing { source, fused, origins, fusion: _ } = listing;
     let mut groups: BTreeMap<Vec<NodeId>, Vec<NodeId>> = BTreeMap::new();
     for ((id, node), origins) in fused.nodes().zip(origins) {
         let sources = origins.iter().map(|origin| NodeId(*origin));
