@@ -6,7 +6,7 @@ use std::path::Path;
 use mscc_ir::DType;
 use mscc_ir::attr::Attr;
 use mscc_ir::graph::NodeKind;
-use mscc_ir::kernels::ascend::Soc;
+use mscc_ir::kernels::ascend::{Soc, WITHOUT_CALL};
 use mscc_ir::module::Module;
 use mscc_ir::ops::{Op, OpKind};
 use mscc_ir::text::parse_module;
@@ -20,18 +20,14 @@ use super::*;
 use crate::cost::Target;
 use crate::passes::{self, Pass};
 
-/// Has an operator for every fused form, whatever the sizes, and none for what only routes or is part of one.
+/// Has an operator for every fused form, whatever the sizes, and none for what no operator of an NPU computes.
 struct Operators(CostModel);
 
 impl Target for Operators {
     fn supports(&self, op: &Op, operands: &[TensorType]) -> bool {
         match op.kind() {
-            OpKind::FloorDiv
-            | OpKind::IndexAdd
-            | OpKind::KeepGroups
-            | OpKind::Renormalize
-            | OpKind::SoftCap => false,
-            OpKind::Swiglu | OpKind::Rope => false,
+            // Made when weights are loaded.
+            OpKind::CausalMask | OpKind::Iota | OpKind::RopeFreqs | OpKind::RopeTable => true,
             OpKind::GroupedMatmul => operands[2].dtype == DType::I64,
             // Results are of the operands' type.
             OpKind::Matmul => op.attrs().iter().all(|(name, _)| *name != "dtype"),
@@ -41,7 +37,8 @@ impl Target for Operators {
                     |name, value: &Attr| attrs.iter().any(|(other, attr)| *other == name && attr == value);
                 !is("scoring", &Attr::Name("sigmoid".to_owned())) || is("renormalize", &Attr::Bool(true))
             }
-            _ => true,
+            OpKind::MlaProlog => true,
+            kind => kind.is_view() || WITHOUT_CALL.iter().all(|(other, _)| *other != kind),
         }
     }
 
