@@ -20,6 +20,7 @@ pub mod options;
 pub mod passes;
 pub mod predict;
 pub mod rules;
+pub mod savings;
 pub mod target;
 
 pub use advice::OTHER_TOKENIZERS;

@@ -97,7 +97,8 @@ impl TypicalStep {
         TypicalStep { sequences, new_tokens, context, ..self }
     }
 
-    fn size(&self, symbol: &Symbol, plan: &Plan) -> Option<i64> {
+    /// Sizes of the step.
+    pub(crate) fn size(&self, symbol: &Symbol, plan: &Plan) -> Option<i64> {
         let tokens = self.sequences * self.new_tokens;
         let decoding = if self.new_tokens == 1 { self.sequences } else { 0 };
         let block = plan.caches.iter().map(|group| group.block_size).min().unwrap_or(1);
@@ -119,14 +120,9 @@ impl TypicalStep {
 /// What the plan's target is expected to take for typical steps; nothing for a target that this compiler does not know.
 pub fn predict(plan: &Plan) -> Vec<Prediction> {
     let Some(target) = Target::by_name(&plan.meta.target) else { return Vec::new() };
-    let Some(program) = plan.program("main") else { return Vec::new() };
     let predict = |step: TypicalStep| {
-        let step = step.within(plan);
+        let (step, variant) = variant_for(plan, step)?;
         let sizes = |symbol: &Symbol| step.size(symbol, plan);
-        let variant = program
-            .variants
-            .iter()
-            .find(|variant| variant.guard.iter().all(|condition| condition.holds(&sizes).unwrap_or(false)))?;
         let cost = |(index, function): (usize, &Function)| {
             function_cost(function, calls_of(variant, index), target.cost_model(), &sizes)
         };
@@ -136,7 +132,17 @@ pub fn predict(plan: &Plan) -> Vec<Prediction> {
     TYPICAL_STEPS.into_iter().filter_map(predict).collect()
 }
 
-fn calls_of(variant: &Variant, function: usize) -> u64 {
+/// A step cut to the plan's limits, and the variant that runs it.
+pub(crate) fn variant_for(plan: &Plan, step: TypicalStep) -> Option<(TypicalStep, &Variant)> {
+    let step = step.within(plan);
+    let sizes = |symbol: &Symbol| step.size(symbol, plan);
+    let runs =
+        |variant: &&Variant| variant.guard.iter().all(|condition| condition.holds(&sizes).unwrap_or(false));
+    Some((step, plan.program("main")?.variants.iter().find(runs)?))
+}
+
+/// How often a function is called in a step.
+pub(crate) fn calls_of(variant: &Variant, function: usize) -> u64 {
     let calls = variant.calls.iter().filter(|(called, _)| *called as usize == function);
     calls.map(|(_, layers)| u64::from(layers.end.saturating_sub(layers.start))).sum()
 }
