@@ -18,6 +18,10 @@ mod language;
 mod matcher;
 #[cfg(test)]
 mod operators_tests;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod oracle_tests;
 mod price;
 mod provenance;
 mod report;

@@ -40,8 +40,9 @@ pub(super) struct Pricer<'a> {
     /// Of each class's forms.
     costs: Vec<Vec<OpCost>>,
     /// Of each class that depends on weights alone.
-    resident_bytes: Vec<u64>,
-    resident_ps_per_byte: (u128, u128),
+    pub resident_bytes: Vec<u64>,
+    /// Picoseconds that count for so many bytes of weights kept.
+    pub resident_ps_per_byte: (u128, u128),
     /// How many selections may still be priced.
     pub budget: u64,
 }

@@ -6,7 +6,7 @@
 use mscc_ir::reference::Sampler;
 
 use super::price::{Price, Pricer, Selection, order};
-use super::space::Space;
+use super::space::{Class, Space};
 
 /// Rounds of improvement.
 const MAX_ROUNDS: usize = 8;
@@ -14,6 +14,9 @@ const MAX_ROUNDS: usize = 8;
 const MAX_PASSES: usize = 32;
 /// Classes beyond which the seed's sets of classes would take too much memory.
 const MAX_SETS: usize = 20_000;
+
+/// Combinations of forms that are tried in place of one tuple.
+const MAX_WAYS: usize = 32;
 
 /// Forms to switch to together: class and form.
 type Move = Vec<(usize, u32)>;
@@ -101,11 +104,13 @@ fn apply(selection: &Selection, step: &Move) -> Selection {
     moved
 }
 
-/// All moves: each tuple's results together, each application of a rule undone, each form of each class.
+/// All moves: each tuple's results together, taken from it or in other ways; each application of a rule undone; each form
+/// of each class.
 fn moves(space: &Space) -> Vec<Move> {
     let mut moves: Vec<Move> = Vec::new();
     for tuple in space.classes.iter().filter(|class| !class.results.is_empty()) {
         moves.push(tuple.results.iter().map(|(_, class, form)| (*class, *form)).collect());
+        moves.extend(ways_without(space, tuple));
     }
     for applied in &space.applications {
         moves.push(applied.roots.iter().map(|(class, old, _)| (*class, *old)).collect());
@@ -114,6 +119,26 @@ fn moves(space: &Space) -> Vec<Move> {
         moves.extend((0..class.forms.len() as u32).map(|form| vec![(index, form)]));
     }
     moves
+}
+
+/// Combinations of other forms for a tuple's results, the first ones if there are many.
+fn ways_without(space: &Space, tuple: &Class) -> Vec<Move> {
+    let mut ways: Vec<Move> = vec![Vec::new()];
+    for (nth, (_, class, _)) in tuple.results.iter().enumerate() {
+        let is_taken = |form: &u32| tuple.results.iter().any(|(_, of, taken)| (of, taken) == (class, form));
+        let is_again = tuple.results[..nth].iter().any(|(_, of, _)| of == class);
+        let others: Vec<u32> =
+            (0..space.classes[*class].forms.len() as u32).filter(|form| !is_taken(form)).collect();
+        if is_again || others.is_empty() {
+            continue;
+        }
+        let longer = |way: &Move| {
+            let way = way.clone();
+            others.iter().map(move |form| way.iter().copied().chain([(*class, *form)]).collect())
+        };
+        ways = ways.iter().flat_map(longer).take(MAX_WAYS).collect();
+    }
+    ways
 }
 
 /// Bottom-up: for each class the form whose needs, shared ones counted once, cost least.
