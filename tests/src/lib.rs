@@ -1,5 +1,7 @@
 //! What the cross-crate tests share: fixtures with the reference's outputs, and models made from them.
 
+pub mod stages;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
