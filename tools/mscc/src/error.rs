@@ -13,6 +13,7 @@ use mscc_runtime::engine::EngineError;
 use mscc_runtime::{LlmError, RuntimeError};
 use mscc_text::{ChatError, TokenizerError};
 
+use crate::manifest::ManifestError;
 use crate::usage::UsageError;
 
 /// Why a command ended early.
@@ -55,6 +56,9 @@ pub enum CliError {
     /// A command that asks for what cannot be.
     #[error(transparent)]
     Usage(#[from] UsageError),
+    /// A record of fusions that cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// A plan of which no picture can be made.
     #[error("{}: {source}", .path.display())]
     Report {
@@ -124,7 +128,7 @@ impl CliError {
                 LlmError::Generation(_) | LlmError::Chat(ChatError::Thread(_)) => 1,
                 _ => 2,
             },
-            CliError::Engine(_) | CliError::Ir { .. } | CliError::Graph { .. } => 2,
+            CliError::Engine(_) | CliError::Ir { .. } | CliError::Graph { .. } | CliError::Manifest(_) => 2,
             CliError::Report { source: ReportError::Template(_), .. } => 1,
             CliError::Report { .. } => 2,
             CliError::ModelYaml(_) | CliError::Pass(_) | CliError::Usage(_) | CliError::Read { .. } => 2,
@@ -144,8 +148,15 @@ const HOST: &str = "cpu";
 /// What to do about a model that a device's operators cannot compute.
 fn compile_hint(error: &CompileError) -> &'static str {
     match error {
-        CompileError::Lower(LowerError::NoKernel { target, .. }) if *target != HOST => {
-            "\n  what to do: change an option that a rule names, or compile for another target (--target)"
+        CompileError::Lower(LowerError::NoKernel { target, reasons, .. }) if *target != HOST => {
+            let told = reasons.to_string();
+            if told.contains("(option ") {
+                "\n  what to do: change an option that a rule names, or compile for another target (--target)"
+            } else if told.contains("element types of") {
+                "\n  what to do: compute in another type (--compute-dtype), or compile for another target (--target)"
+            } else {
+                "\n  what to do: no option helps; compile for another target (--target)"
+            }
         }
         _ => "",
     }

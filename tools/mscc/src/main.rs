@@ -2,11 +2,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod commands;
+mod compile_args;
 mod error;
+mod explanation;
 mod generation;
 mod inputs;
 mod interrupt;
 mod leftovers;
+mod manifest;
 mod memory;
 mod model_yaml;
 mod new_file;
@@ -16,6 +19,7 @@ mod output;
 mod plan_source;
 mod prediction;
 mod prompt;
+mod summary;
 mod terminal;
 mod usage;
 
@@ -48,6 +52,7 @@ enum Command {
     Logits(commands::logits::Args),
     Eval(commands::eval::Args),
     Inspect(commands::inspect::Args),
+    Explain(commands::explain::Args),
     Opt(commands::opt::Args),
     Models(commands::models::Args),
     Completions(commands::completions::Args),
@@ -95,6 +100,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Logits(args) => commands::logits::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Explain(args) => commands::explain::run(args),
         Command::Opt(args) => commands::opt::run(args),
         Command::Models(args) => commands::models::run(args),
         Command::Completions(args) => commands::completions::run(args, &mut Cli::command()),

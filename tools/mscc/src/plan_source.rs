@@ -177,6 +177,6 @@ pub fn read(path: &Path) -> Result<Plan, CliError> {
 }
 
 /// Whether a path names a model to be compiled, not a plan.
-fn is_model(path: &Path) -> bool {
+pub fn is_model(path: &Path) -> bool {
     path.is_dir() || model_yaml::is_yaml(path)
 }

@@ -94,7 +94,7 @@ pub fn to_json(plan: &Plan) -> Value {
 }
 
 /// Picoseconds in a unit that fits.
-fn time(ps: u64) -> String {
+pub fn time(ps: u64) -> String {
     let ps = ps as f64;
     if ps >= 1e9 { format!("{:.2} ms", ps / 1e9) } else { format!("{:.1} µs", ps / 1e6) }
 }

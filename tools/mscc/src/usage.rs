@@ -161,6 +161,32 @@ pub enum UsageError {
         /// The file.
         path: PathBuf,
     },
+    /// A rule that is none.
+    #[error("there is no rule `{name}`, nor did one of that name do anything here")]
+    UnknownRule {
+        /// The name.
+        name: String,
+    },
+    /// A layer that there is not.
+    #[error("there is no layer {layer}: the model has {num_layers}, counted from 0")]
+    NoLayer {
+        /// The layer.
+        layer: u32,
+        /// How many there are.
+        num_layers: u32,
+    },
+    /// Several plans where one is asked for.
+    #[error("{option} is for one model and one target")]
+    OnePlan {
+        /// The option.
+        option: &'static str,
+    },
+    /// Options of a compilation for what has been compiled.
+    #[error("{} is a plan, which options of a compilation change no more: name the model", path.display())]
+    CompileOptionsOfPlan {
+        /// The plan.
+        path: PathBuf,
+    },
     /// A device that mscc does not know.
     #[error("unknown target `{name}`: expected {}", known.join(", "))]
     UnknownTarget {

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
-use mscc_compiler::{
-    Compiled, MAX_BLOCK_SIZE, MAX_MODEL_LEN, MAX_NUM_BATCHED_TOKENS, Options, TOKENIZER_FILE,
-};
+use mscc_compiler::{Compiled, Options, TOKENIZER_FILE};
 use mscc_ir::plan::{TextAssets, container, print_plan};
 use mscc_ir::text::print_module;
 use mscc_runtime::LlmError;
@@ -15,9 +13,9 @@ use mscc_text::Tokenizer;
 use serde_json::json;
 
 use crate::commands::opt;
+use crate::compile_args::CompileArgs;
 use crate::error::CliError;
 use crate::inputs::Inputs;
-use crate::numbers::up_to;
 use crate::usage::UsageError;
 use crate::{model_yaml, output, terminal};
 
@@ -49,47 +47,8 @@ pub struct Args {
     /// Model directory
     #[arg(long, alias = "pretrained-model-dir", value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Device the plan is for: cpu, ascend910b1 to ascend910b4, ascend910_93 or ascend310p [default: cpu]
-    #[arg(long)]
-    target: Option<String>,
-    /// Element type of weights on the device: auto, float32 (or fp32, f32), float16 (half, fp16, f16), bfloat16 (bf16)
-    /// [default: auto]
-    #[arg(long)]
-    dtype: Option<String>,
-    /// Element type of activations: float32 (or fp32, f32), bfloat16 (bf16, auto) [default: bfloat16]
-    #[arg(long)]
-    compute_dtype: Option<String>,
-    /// Longest sequence, in tokens [default: the model's own limit]
-    #[arg(long, value_name = "N", value_parser = up_to::<MAX_MODEL_LEN>)]
-    max_model_len: Option<u32>,
-    /// Most sequences in a step [default: 64]
-    #[arg(long, value_name = "N", value_parser = up_to::<MAX_NUM_BATCHED_TOKENS>)]
-    max_num_seqs: Option<u32>,
-    /// Most new tokens in a step [default: 2048]
-    #[arg(long, value_name = "N", value_parser = up_to::<MAX_NUM_BATCHED_TOKENS>)]
-    max_num_batched_tokens: Option<u32>,
-    /// Tokens of a cache page [default: 16]
-    #[arg(long, value_name = "N", value_parser = up_to::<MAX_BLOCK_SIZE>)]
-    block_size: Option<u32>,
-    /// Form of attention over cached latents: auto, absorbed, expanded; of one form, logits do not depend on how a
-    /// prompt is cut into steps [default: auto]
-    #[arg(long, value_name = "FORM")]
-    latent_attention: Option<String>,
-    /// Directory with tokenizer files [default: the model's]
-    #[arg(long, value_name = "DIR")]
-    tokenizer: Option<PathBuf>,
-    /// File with a chat template [default: the model's own]
-    #[arg(long, value_name = "FILE")]
-    chat_template: Option<PathBuf>,
-    /// File that describes the model's family, in place of a built-in one
-    #[arg(long, value_name = "FILE")]
-    family: Option<PathBuf>,
-    /// File with rewrite rules of your own, which are proved first; may be given several times
-    #[arg(long, value_name = "FILE")]
-    rules: Vec<PathBuf>,
-    /// Take warnings about the model's files as errors: keys and tensors that nobody reads
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    how: CompileArgs,
     /// Print what was compiled as JSON
     #[arg(long, conflicts_with = "emit")]
     json: bool,
@@ -175,23 +134,8 @@ fn options(args: &Args) -> Result<Options, CliError> {
         return Err(UsageError::TwoModels { first: source.to_path_buf(), model: model.clone() }.into());
     }
     let file = source.map_or(Ok(Options::default()), |path| model_yaml::read(path))?;
-    Ok(file.overridden_by(Options {
-        model: args.model.clone(),
-        target: args.target.clone(),
-        dtype: args.dtype.clone(),
-        compute_dtype: args.compute_dtype.clone(),
-        max_model_len: args.max_model_len,
-        max_num_seqs: args.max_num_seqs,
-        max_num_batched_tokens: args.max_num_batched_tokens,
-        block_size: args.block_size,
-        latent_attention: args.latent_attention.clone(),
-        tokenizer: args.tokenizer.clone(),
-        chat_template: args.chat_template.clone(),
-        family: args.family.clone(),
-        rules: (!args.rules.is_empty()).then(|| args.rules.clone()),
-        strict: args.strict.then_some(true),
-        places: Default::default(),
-    }))
+    let model = Options { model: args.model.clone(), ..Options::default() };
+    Ok(file.overridden_by(args.how.options()).overridden_by(model))
 }
 
 fn text(compiled: &Compiled, emit: Emit) -> String {

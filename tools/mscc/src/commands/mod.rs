@@ -4,6 +4,7 @@ pub mod chat;
 pub mod compile;
 pub mod completions;
 pub mod eval;
+pub mod explain;
 pub mod inspect;
 pub mod logits;
 pub mod man;
