@@ -164,7 +164,10 @@ const TOLD: usize = 3;
 impl std::fmt::Display for NoKernel {
     /// The ways against which least stands, one for all of which the same is to be said.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let is_elsewhere = |violation: &Violation| violation.rule.starts_with("runs on ");
+        // For another device, or for another use of the op.
+        let is_elsewhere = |violation: &Violation| {
+            violation.rule.starts_with("runs on ") || violation.rule.starts_with("needs ")
+        };
         let mut ways: Vec<&(&str, Vec<Violation>)> = self.0.iter().collect();
         ways.sort_by_key(|(_, violations)| (violations.iter().any(is_elsewhere), violations.len()));
         let mut told: Vec<&(&str, Vec<Violation>)> = Vec::new();
@@ -178,7 +181,11 @@ impl std::fmt::Display for NoKernel {
         }
         for (name, violations) in told {
             let entry = ascend::decl(name).map_or(String::new(), |decl| format!("{} ", decl.entry));
-            let rules: Vec<String> = violations.iter().map(Violation::to_string).collect();
+            // A cast can mend types alone.
+            let is_type = |violation: &Violation| violation.rule.starts_with("element types of ");
+            let others = violations.iter().filter(|violation| !is_type(violation)).count();
+            let told = violations.iter().filter(|violation| others == 0 || !is_type(violation));
+            let rules: Vec<String> = told.map(Violation::to_string).collect();
             write!(f, "\n  {entry}(`{name}`): {}", rules.join("; "))?;
         }
         Ok(())
@@ -200,6 +207,23 @@ impl cost::Target for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ways_for_other_devices_and_uses_are_told_only_where_there_is_no_other() {
+        let way = |name: &'static str, rules: &[&str]| {
+            let broken = |rule: &&str| Violation { rule: (*rule).to_owned(), found: "not".into() };
+            (name, rules.iter().map(broken).collect::<Vec<_>>())
+        };
+        let text = |ways: &[(&'static str, Vec<Violation>)]| NoKernel(ways.to_vec()).to_string();
+        let (wide, sinks) =
+            (way("attention", &["D <= 512", "B <= 8"]), way("attention_sinks", &["needs `x`"]));
+        let entry = "aclnnFusedInferAttentionScoreV4";
+        assert_eq!(
+            text(&[sinks.clone(), wide]),
+            format!("\n  {entry} (`attention`): D <= 512: not; B <= 8: not")
+        );
+        assert_eq!(text(&[sinks]), format!("\n  {entry} (`attention_sinks`): needs `x`: not"));
+    }
 
     #[test]
     fn all_devices_are_targets() {

@@ -11,8 +11,8 @@ use mscc_ir::attr::Float;
 use mscc_ir::graph::{CacheRef, Graph, Leaf, NodeId, NodeKind, Value};
 use mscc_ir::module::CacheGroup;
 use mscc_ir::ops::{
-    Add, ApplyRotary, CacheRead, Concat, Effect, Gather, Mul, Op, OpKind, Pad, RepeatHeads, Reshape, Scale,
-    Split, TokenAttention,
+    Add, ApplyRotary, CacheRead, CacheWritePair, Concat, Effect, Gather, InterleaveRope, KvRmsNormRopeCache,
+    Mul, Op, OpKind, Pad, RepeatHeads, Reshape, RmsNorm, Scale, Split, TokenAttention,
 };
 use mscc_ir::{Dim, Module, SymbolTable, TensorType, step};
 
@@ -95,7 +95,8 @@ fn candidates(target: &Target, op: &Op, operands: &[TensorType]) -> Option<Vec<F
         Op::RaggedAttention(_) => {
             let (head, rotary) = EXPANDED;
             let widths = [Some(head), Some(rotary), Some(head), Some(rotary), Some(head)];
-            candidates.push(Fit { spelled_out: Some(3), ..wide(&widths) });
+            // As wide as they are, for what the operator says of wider ones.
+            candidates.extend([&widths[..], &[]].map(|widths| Fit { spelled_out: Some(3), ..wide(widths) }));
         }
         Op::LatentAttention(_) => {
             let (latent, rotary) = LATENT;
@@ -256,6 +257,9 @@ impl<'a> Fitter<'a> {
                 NodeKind::Leaf(_) => self.rebuild.copy(&mut self.out, id),
                 NodeKind::Op(Op::CacheRead(read)) => self.read(id, read),
                 NodeKind::Op(op @ (Op::CacheWrite(_) | Op::CacheWritePair(_))) => self.write(id, op),
+                NodeKind::Op(Op::KvRmsNormRopeCache(write)) if self.is_filled(id) => {
+                    self.write_normed(id, write);
+                }
                 NodeKind::Op(Op::ApplyRotary(rotary)) if self.lacks(id) => self.rotate(id, rotary),
                 NodeKind::Op(op) => match needed(self.target, self.graph, op, &node.operands) {
                     Some(fit) => self.attend(id, fit),
@@ -310,6 +314,46 @@ impl<'a> Fitter<'a> {
         self.out.set_origins(results[0].node, self.graph.origins(id).to_vec());
         for (index, result) in results.into_iter().enumerate() {
             self.rebuild.set(Value { node: id, index: index as u32 }, result);
+        }
+    }
+
+    /// Whether a cache that the node writes is now wider than what the node makes for it.
+    fn is_filled(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let operands = node.operands.iter().zip(&node.results);
+        operands.into_iter().any(|(value, result)| *self.out.ty(self.rebuild.mapped(*value)) != result.ty)
+    }
+
+    /// Latents normalised and keys rotated, each with zeros behind, which the norm must not see.
+    fn write_normed(&mut self, id: NodeId, write: &KvRmsNormRopeCache) {
+        let operands = self.mapped(id);
+        let [latents, ropes, kv, weight, cos, sin, slots] = operands[..] else {
+            unreachable!("the op has seven operands")
+        };
+        let results = &self.graph.node(id).results;
+        let names = [0, 1].map(|index| results[index].name.clone());
+        let (rotary, ty) = (self.out.ty(cos).last(), self.out.ty(kv).clone());
+        let split = Split { axis: -1, sizes: vec![ty.last() - rotary.clone(), rotary.clone()] };
+        let parts = [format!("{}.rows", names[0]), format!("{}.heads", names[1])];
+        let parts = self.out.op(Op::from(split), &[kv], &[&parts[0], &parts[1]]).expect(SOUND);
+        self.out.set_origins(parts[0].node, self.graph.origins(id).to_vec());
+        let norm = RmsNorm { eps: write.eps, dtype: None };
+        let normed = self.add(norm, &[parts[0], weight], &format!("{}.normed", names[0]), id);
+        let sized = |shape: &[&Dim]| Reshape { shape: shape.iter().copied().cloned().collect() };
+        let tokens = &ty.shape[0];
+        let head =
+            self.add(sized(&[tokens, &Dim::ONE, &rotary]), &[parts[1]], &format!("{}.head", names[1]), id);
+        let turned = self.add(InterleaveRope, &[head, cos, sin], &format!("{}.rotated", names[1]), id);
+        let rows = self.add(sized(&[tokens, &rotary]), &[turned], &format!("{}.flat", names[1]), id);
+        let filled = [(normed, latents), (rows, ropes)].map(|(rows, cache)| {
+            let width = self.out.ty(cache).last();
+            self.filled(rows, &width, id)
+        });
+        let caches = [latents, ropes, filled[0], filled[1], slots];
+        let caches = self.out.op(Op::from(CacheWritePair), &caches, &[&names[0], &names[1]]).expect(SOUND);
+        self.out.set_origins(caches[0].node, self.graph.origins(id).to_vec());
+        for (index, cache) in caches.into_iter().enumerate() {
+            self.rebuild.set(Value { node: id, index: index as u32 }, cache);
         }
     }
 

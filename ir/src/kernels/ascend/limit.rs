@@ -73,31 +73,41 @@ impl Limit {
         if holds {
             return Ok(());
         }
-        Err(match (value.as_const(), symbols.range(&value)) {
-            (Some(value), _) => format!("{} is {value}", self.quantity),
-            (None, Some(range)) => {
-                let option = option(&value).map_or(String::new(), |option| format!(" (option {option})"));
+        let option = option(&value, step_size).or_else(|| option(&self.quantity, axis));
+        let option = option.map_or(String::new(), |option| format!(" (option {option})"));
+        let range = symbols.range(&value).filter(|_| value.as_const().is_none());
+        Err(match range {
+            Some(range) if value == self.quantity => {
+                format!("{value} may be {} to {}{option}", range.min, range.max)
+            }
+            Some(range) => {
                 format!("{} is {value}, which may be {} to {}{option}", self.quantity, range.min, range.max)
             }
-            (None, None) => format!("{} is {value}", self.quantity),
+            None => format!("{} is {value}{option}", self.quantity),
         })
     }
 }
 
-/// The option of a compilation that bounds a size of the step.
-fn option(size: &Dim) -> Option<&'static str> {
+/// The option of a compilation by which the first symbol is set that has one.
+fn option(size: &Dim, of: fn(&str) -> Option<&'static str>) -> Option<&'static str> {
     let mut option = None;
-    size.for_each_symbol(&mut |symbol| {
-        option = option.or(match symbol.name() {
-            step::TABLE_WIDTH | step::MAX_CONTEXT | step::CONTEXT => Some("max_model_len"),
-            step::TOKENS | step::LOGITS | step::MAX_NEW | step::DECODE_TOKENS => {
-                Some("max_num_batched_tokens")
-            }
-            step::SEQUENCES | step::DECODE_SEQUENCES => Some("max_num_seqs"),
-            _ => None,
-        });
-    });
+    size.for_each_symbol(&mut |symbol| option = option.or_else(|| of(symbol.name())));
     option
+}
+
+/// The option that bounds a size of the step.
+fn step_size(name: &str) -> Option<&'static str> {
+    match name {
+        step::TABLE_WIDTH | step::MAX_CONTEXT | step::CONTEXT => Some("max_model_len"),
+        step::TOKENS | step::LOGITS | step::MAX_NEW | step::DECODE_TOKENS => Some("max_num_batched_tokens"),
+        step::SEQUENCES | step::DECODE_SEQUENCES => Some("max_num_seqs"),
+        _ => None,
+    }
+}
+
+/// The option that is the size of an axis that declarations name.
+fn axis(name: &str) -> Option<&'static str> {
+    (name == "S").then_some("block_size")
 }
 
 #[cfg(test)]
@@ -109,7 +119,9 @@ mod tests {
     fn hold_over_the_whole_range_or_not() {
         let mut names = Names::default();
         names.set("H", &Dim::symbol("T")).unwrap();
+        names.set("T", &Dim::symbol("T")).unwrap();
         names.set("D", &Dim::constant(96)).unwrap();
+        names.set("S", &Dim::constant(24)).unwrap();
         let mut symbols = SymbolTable::default();
         symbols.declare("T", SymbolInfo { min: 1, max: 100, likely: 8 });
         let check = |text: &str| Limit::parse(text).unwrap().check(&names, &symbols);
@@ -120,6 +132,8 @@ mod tests {
         );
         assert_eq!(check("H >= 1"), Ok(()));
         assert_eq!(check("D % 16 == 0"), Ok(()));
+        assert_eq!(check("S % 16 == 0"), Err("S is 24 (option block_size)".into()));
+        assert_eq!(check("T <= 99"), Err("T may be 1 to 100 (option max_num_batched_tokens)".into()));
         assert_eq!(check("D % 64 == 0"), Err("D is 96".into()));
         assert_eq!(check("D in {64, 128}"), Err("D is 96".into()));
         assert_eq!(check("2*D == 192"), Ok(()));
