@@ -123,7 +123,8 @@ fn fused(
     };
     let mut any = form("any", &|_| None)?;
     if !runs(&any.module, &everywhere) {
-        let (module, reports) = Saturation::until(&module, &rules, &everywhere, stop_after).cheapest(&|_| None);
+        let (module, reports) =
+            Saturation::until(&module, &rules, &everywhere, stop_after).cheapest(&|_| None);
         passes::check(Pass::Fuse, &module)?;
         any = Form { module, reports, ..any };
     }
@@ -175,10 +176,10 @@ pub fn in_guard(module: &Module) -> SymbolTable {
 fn has_choice(report: &Report, rules: &[Rule]) -> bool {
     let chooses = |name: &str| rules.iter().any(|rule| rule.name == name && rule.phase == Phase::Choose);
     let applied = |outcome: &Outcome| match outcome {
-        Outcome::Fired(_) | Outcome::NotChosen(Why::Dearer(_)) => true,
-        Outcome::NotChosen(Why::Unused | Why::Cyclic) | Outcome::Refused(_) | Outcome::NearMiss { .. } => {
-            false
-        }
+        Outcome::Fired(_) | Outcome::Needed | Outcome::NotChosen(Why::Dearer(_)) => true,
+        Outcome::NotChosen(Why::NoKernel | Why::Unused | Why::Cyclic)
+        | Outcome::Refused(_)
+        | Outcome::NearMiss { .. } => false,
     };
     let mut chosen = report.rules.iter().filter(|rule| chooses(&rule.rule));
     chosen.any(|rule| rule.events.iter().any(|event| applied(&event.outcome)))

@@ -131,7 +131,7 @@ fn extract_by(
             }
             for rule in &mut report.rules {
                 rule.events.sort_by_key(|event| match event.outcome {
-                    Outcome::Fired(_) | Outcome::NotChosen(_) => 0,
+                    Outcome::Fired(_) | Outcome::Needed | Outcome::NotChosen(_) => 0,
                     Outcome::Refused(_) => 1,
                     Outcome::NearMiss { .. } => 2,
                 });
@@ -174,7 +174,11 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
             other[*class] = *old;
         }
         // What else was chosen may be built on the new form, so that the old one alone makes no graph.
-        return Outcome::Fired(pricer.price(&other).map_or(Cost::default(), |price| difference(&price)));
+        return match pricer.price(&other) {
+            Some(old) if old.lacks_more_kernels_than(&price) => Outcome::Needed,
+            Some(old) => Outcome::Fired(difference(&old)),
+            None => Outcome::Fired(Cost::default()),
+        };
     }
     for (class, _, new) in &applied.roots {
         if let Some(new) = new {
@@ -182,7 +186,8 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
         }
     }
     match pricer.price(&other) {
-        Some(price) => Outcome::NotChosen(Why::Dearer(difference(&price).ps)),
+        Some(new) if new.lacks_more_kernels_than(&price) => Outcome::NotChosen(Why::NoKernel),
+        Some(new) => Outcome::NotChosen(Why::Dearer(difference(&new).ps)),
         None => Outcome::NotChosen(Why::Cyclic),
     }
 }

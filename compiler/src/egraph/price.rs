@@ -31,6 +31,14 @@ pub struct Price {
 /// An op that the target cannot run: dearer than any graph that runs, so that it is chosen only where there is none.
 const NO_KERNEL: OpCost = OpCost { ps: 1 << 60, launches: 1, bytes: 0 };
 
+impl Price {
+    /// Whether it has more ops than `other` that the target cannot run.
+    pub(super) fn lacks_more_kernels_than(&self, other: &Price) -> bool {
+        let lacking = |price: &Price| price.ps / u128::from(NO_KERNEL.ps);
+        lacking(self) > lacking(other)
+    }
+}
+
 /// Which form of each class is chosen.
 pub(super) type Selection = Vec<u32>;
 

@@ -56,6 +56,8 @@ pub enum Outcome {
     /// It is in the result. What the old form costs more, everything else unchanged; nothing where the old form alone
     /// makes no graph, since something else that was chosen is built on the new one.
     Fired(Cost),
+    /// It is in the result, since the target has no kernel for what it replaces.
+    Needed,
     /// It holds, but another form was chosen.
     NotChosen(Why),
     /// It was not made.
@@ -76,6 +78,8 @@ pub enum Outcome {
 pub enum Why {
     /// It would cost so many picoseconds more.
     Dearer(i64),
+    /// The target has no kernel for it, or for what it is built on.
+    NoKernel,
     /// Its values are not needed by what was chosen.
     Unused,
     /// With what was chosen elsewhere it would need its own result.
@@ -101,7 +105,7 @@ impl Fusion {
 impl Event {
     /// Whether it is in the result.
     pub fn fired(&self) -> bool {
-        matches!(self.outcome, Outcome::Fired(_))
+        matches!(self.outcome, Outcome::Fired(_) | Outcome::Needed)
     }
 }
 
@@ -123,6 +127,7 @@ impl fmt::Display for Outcome {
             Outcome::Fired(saved) => {
                 write!(f, "fired, saves {} and {} launches", Time(saved.ps), saved.launches)
             }
+            Outcome::Needed => f.write_str("fired, the target has no kernel for what it replaces"),
             Outcome::NotChosen(why) => write!(f, "not chosen, {why}"),
             Outcome::Refused(refusal) => write!(f, "refused: {refusal}"),
             Outcome::NearMiss { value, expected, found } => {
@@ -136,6 +141,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Why::Dearer(ps) => write!(f, "would cost {} more", Time(*ps)),
+            Why::NoKernel => f.write_str("the target has no kernel for it"),
             Why::Unused => f.write_str("its values are not needed"),
             Why::Cyclic => f.write_str("it would need its own result"),
         }

@@ -1,5 +1,6 @@
 //! What fusion did and why, as text and as data.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use mscc_ir::plan::fusion::{Cost, Event, Outcome, RuleReport, Why};
@@ -23,7 +24,7 @@ pub struct Filter<'a> {
 pub struct Explained<'a> {
     /// Its name.
     pub name: &'a str,
-    /// For which layers it is called.
+    /// Of which layers it computes something.
     pub layers: Vec<Range<u32>>,
     /// What fusion did.
     pub fusion: &'a Fusion,
@@ -31,7 +32,8 @@ pub struct Explained<'a> {
 
 /// The kinds of layers of all variants.
 pub fn functions(plan: &Plan) -> impl Iterator<Item = Explained<'_>> {
-    plan.programs.iter().flat_map(|program| &program.variants).flat_map(functions_of)
+    let variants = plan.programs.iter().flat_map(|program| &program.variants);
+    variants.flat_map(|variant| functions_of(plan, variant))
 }
 
 /// One more than the greatest layer.
@@ -39,16 +41,37 @@ pub fn num_layers(plan: &Plan) -> u32 {
     functions(plan).flat_map(|function| function.layers).map(|layers| layers.end).max().unwrap_or(0)
 }
 
-fn functions_of(variant: &Variant) -> impl Iterator<Item = Explained<'_>> {
+fn functions_of<'a>(plan: &'a Plan, variant: &'a Variant) -> impl Iterator<Item = Explained<'a>> {
     variant.functions.iter().enumerate().filter_map(|(index, function)| {
         let fusion = &function.listing.as_ref()?.fusion;
-        let calls = variant.calls.iter().filter(|(called, _)| *called as usize == index);
-        Some(Explained {
-            name: &function.name,
-            layers: calls.map(|(_, layers)| layers.clone()).collect(),
-            fusion,
-        })
+        Some(Explained { name: &function.name, layers: layers_of(plan, variant, index), fusion })
     })
+}
+
+/// The layers of the model of which a function computes something: those whose weights or caches it reads, which may be
+/// others than it is called for, since functions end at attention.
+fn layers_of(plan: &Plan, variant: &Variant, index: usize) -> Vec<Range<u32>> {
+    let function = &variant.functions[index];
+    let layered = function.weights.iter().filter(|param| {
+        plan.weights.recipes.get(param.recipe as usize).is_some_and(|recipe| recipe.name.is_layered())
+    });
+    let mut offsets: BTreeSet<i64> = layered.map(|param| param.layer_offset).collect();
+    offsets.extend((!function.caches.is_empty()).then_some(0));
+    let calls = variant.calls.iter().filter(|(called, _)| *called as usize == index);
+    let shifted = calls.flat_map(|(_, layers)| {
+        offsets.iter().filter_map(|offset| {
+            let shift = |layer: u32| u32::try_from(i64::from(layer) + offset).ok();
+            Some(shift(layers.start)?..shift(layers.end)?)
+        })
+    });
+    let mut ranges: Vec<Range<u32>> = shifted.filter(|range| !range.is_empty()).collect();
+    ranges.sort_by_key(|range| range.start);
+    ranges.dedup_by(|next, before| {
+        let joins = next.start <= before.end;
+        before.end = if joins { before.end.max(next.end) } else { before.end };
+        joins
+    });
+    ranges
 }
 
 impl Filter<'_> {
@@ -68,7 +91,7 @@ pub fn text(plan: &Plan, filter: Filter<'_>) -> String {
     let mut out = vec![format!("{} ({}) for {}", plan.meta.model, plan.meta.family, plan.meta.target)];
     for variant in plan.programs.iter().flat_map(|program| &program.variants) {
         let functions: Vec<Explained<'_>> =
-            functions_of(variant).filter(|function| filter.takes(function)).collect();
+            functions_of(plan, variant).filter(|function| filter.takes(function)).collect();
         let Some(first) = functions.first() else { continue };
         out.push(String::new());
         out.push(format!("variant {}, {}", variant.name, guard(variant)));
@@ -107,7 +130,7 @@ pub fn text(plan: &Plan, filter: Filter<'_>) -> String {
 
 fn rank(event: &Event) -> u8 {
     match event.outcome {
-        Outcome::Fired(_) => 0,
+        Outcome::Fired(_) | Outcome::Needed => 0,
         Outcome::NotChosen(_) => 1,
         Outcome::Refused(_) => 2,
         Outcome::NearMiss { .. } => 3,
@@ -147,8 +170,14 @@ fn guard(variant: &Variant) -> String {
 }
 
 fn layers(ranges: &[Range<u32>]) -> String {
-    let ranges: Vec<String> = ranges.iter().filter(|range| !range.is_empty()).map(layer_range).collect();
-    if ranges.is_empty() { String::new() } else { format!(" (layers {})", ranges.join(", ")) }
+    match ranges {
+        [] => String::new(),
+        [one] if one.len() == 1 => format!(" (layer {})", one.start),
+        ranges => {
+            let ranges: Vec<String> = ranges.iter().map(layer_range).collect();
+            format!(" (layers {})", ranges.join(", "))
+        }
+    }
 }
 
 fn layer_range(range: &Range<u32>) -> String {
@@ -171,7 +200,7 @@ pub fn size(count: i64) -> String {
 /// For scripts.
 pub fn to_json(plan: &Plan, filter: Filter<'_>) -> Value {
     let variants = plan.programs.iter().flat_map(|program| &program.variants).map(|variant| {
-        let functions = functions_of(variant).filter(|function| filter.takes(function));
+        let functions = functions_of(plan, variant).filter(|function| filter.takes(function));
         json!({
             "name": variant.name,
             "guard": variant.guard.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -208,6 +237,7 @@ fn event_json(event: &Event) -> Value {
     let mut value = json!({ "at": event.at, "replaced": event.replaced, "number": event.number });
     let (outcome, key, detail) = match &event.outcome {
         Outcome::Fired(saved) => ("fired", "saved", cost_json(saved)),
+        Outcome::Needed => ("fired", "needed", json!(true)),
         Outcome::NotChosen(Why::Dearer(ps)) => {
             ("not_chosen", "dearer_by_microseconds", json!(*ps as f64 / 1e6))
         }

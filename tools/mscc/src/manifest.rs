@@ -153,8 +153,8 @@ fn why_lost(function: Option<&Function>, rule: &str, at: &str) -> Option<String>
         .filter(|(name, event)| *name == rule && event.at.join(", ") == at)
         .map(|(_, event)| &event.outcome)
         .collect();
-    if here.iter().any(|outcome| matches!(outcome, Outcome::Fired(_))) {
+    if here.iter().any(|outcome| matches!(outcome, Outcome::Fired(_) | Outcome::Needed)) {
         return None;
     }
-    Some(here.first().map_or("the rule matches nothing there".to_owned(), |outcome| outcome.to_string()))
+    Some(here.first().map_or("the rule did nothing there".to_owned(), |outcome| outcome.to_string()))
 }

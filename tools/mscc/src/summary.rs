@@ -27,6 +27,13 @@ pub fn text(plan: &Plan) -> String {
         let (before, after) = savings.total();
         out.push(row("in all", before, after));
     }
+    if out.len() > 1 {
+        out.push(
+            "  unfused: as written, one launch for each op, whether or not the target has a kernel for it"
+                .to_owned(),
+        );
+        out.push("  fused: with what the target's kernels ask for, such as heads filled up".to_owned());
+    }
     out.join("\n") + "\n"
 }
 

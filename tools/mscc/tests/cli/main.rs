@@ -7,6 +7,7 @@ mod chat;
 mod compile;
 mod docs;
 mod eval;
+mod explain;
 mod families;
 mod help;
 mod inputs;
