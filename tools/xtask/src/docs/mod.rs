@@ -1,6 +1,7 @@
 mod ascend;
 mod errors;
 mod families;
+mod fusion;
 mod source;
 
 use std::env;
@@ -14,7 +15,8 @@ use anyhow::Context;
 /// Shells that completions are made for, and how the files are called that they look for.
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "mscc.bash"), ("zsh", "_mscc"), ("fish", "mscc.fish")];
 
-/// Write what is made from the source: manual pages, completions, docs/errors.md, parts of docs/families.md and docs/ascend.md.
+/// Write what is made from the source: manual pages, completions, docs/errors.md, parts of docs/families.md, docs/ascend.md and
+/// docs/fusion.md.
 ///
 /// Tests fail when these are not current.
 #[derive(clap::Args)]
@@ -28,6 +30,8 @@ pub fn run(_: &Args) -> anyhow::Result<()> {
     fs::write(&families, families::page(&root())?).with_context(|| families.display().to_string())?;
     let ascend = root().join("docs/ascend.md");
     fs::write(&ascend, ascend::page(&root())?).with_context(|| ascend.display().to_string())?;
+    let fusion = root().join("docs/fusion.md");
+    fs::write(&fusion, fusion::page(&root())?).with_context(|| fusion.display().to_string())?;
     let tools = root().join("tools/mscc");
     let (man, completions) = (tools.join("man"), tools.join("completions"));
     for dir in [&man, &completions] {
@@ -72,6 +76,13 @@ mod tests {
         let page = families::page(&root()).unwrap();
         let current = fs::read_to_string(root().join("docs/families.md")).unwrap_or_default();
         assert!(page == current, "docs/families.md is not what the source says: run `cargo xtask docs`");
+    }
+
+    #[test]
+    fn the_page_about_fusion_is_current() {
+        let page = fusion::page(&root()).unwrap();
+        let current = fs::read_to_string(root().join("docs/fusion.md")).unwrap_or_default();
+        assert!(page == current, "docs/fusion.md is not what the source says: run `cargo xtask docs`");
     }
 
     #[test]
