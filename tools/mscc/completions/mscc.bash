@@ -28,6 +28,9 @@ _mscc() {
             mscc,eval)
                 cmd="mscc__subcmd__eval"
                 ;;
+            mscc,explain)
+                cmd="mscc__subcmd__explain"
+                ;;
             mscc,help)
                 cmd="mscc__subcmd__help"
                 ;;
@@ -61,6 +64,9 @@ _mscc() {
             mscc__subcmd__help,eval)
                 cmd="mscc__subcmd__help__subcmd__eval"
                 ;;
+            mscc__subcmd__help,explain)
+                cmd="mscc__subcmd__help__subcmd__explain"
+                ;;
             mscc__subcmd__help,help)
                 cmd="mscc__subcmd__help__subcmd__help"
                 ;;
@@ -89,7 +95,7 @@ _mscc() {
 
     case "${cmd}" in
         mscc)
-            opts="-q -v -h -V --quiet --verbose --color --help --version compile run chat logits eval inspect opt models completions man help"
+            opts="-q -v -h -V --quiet --verbose --color --help --version compile run chat logits eval inspect explain opt models completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -189,7 +195,7 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__compile)
-            opts="-o -q -v -h --output --emit --config-only --model --target --dtype --compute-dtype --max-model-len --max-num-seqs --max-num-batched-tokens --block-size --latent-attention --tokenizer --chat-template --family --rules --strict --json --quiet --verbose --color --help"
+            opts="-o -q -v -h --output --emit --config-only --model --target --dtype --compute-dtype --max-model-len --max-num-seqs --max-num-batched-tokens --block-size --latent-attention --tokenizer --chat-template --family --rules --without-rule --stop-after-rewrite --strict --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -260,6 +266,14 @@ _mscc() {
                     return 0
                     ;;
                 --rules)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --without-rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stop-after-rewrite)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -334,8 +348,98 @@ _mscc() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        mscc__subcmd__explain)
+            opts="-q -v -h --rule --layer --summary --json --expect --record --config-only --target --dtype --compute-dtype --max-model-len --max-num-seqs --max-num-batched-tokens --block-size --latent-attention --tokenizer --chat-template --family --rules --without-rule --stop-after-rewrite --strict --quiet --verbose --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --layer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expect)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --target)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dtype)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compute-dtype)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-model-len)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-num-seqs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-num-batched-tokens)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --block-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --latent-attention)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tokenizer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chat-template)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --family)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rules)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --without-rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stop-after-rewrite)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         mscc__subcmd__help)
-            opts="compile run chat logits eval inspect opt models completions man help"
+            opts="compile run chat logits eval inspect explain opt models completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -391,6 +495,20 @@ _mscc() {
             return 0
             ;;
         mscc__subcmd__help__subcmd__eval)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mscc__subcmd__help__subcmd__explain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -37,6 +37,7 @@ complete -c mscc -n "__fish_mscc_needs_command" -f -a "chat" -d 'Talk with a mod
 complete -c mscc -n "__fish_mscc_needs_command" -f -a "logits" -d 'Write the logits of every token of a prompt'
 complete -c mscc -n "__fish_mscc_needs_command" -f -a "eval" -d 'Measure perplexity on a text'
 complete -c mscc -n "__fish_mscc_needs_command" -f -a "inspect" -d 'Show what a plan holds'
+complete -c mscc -n "__fish_mscc_needs_command" -f -a "explain" -d 'Say what fusion did and why'
 complete -c mscc -n "__fish_mscc_needs_command" -f -a "opt" -d 'Run passes over a graph in IR text and print what comes out'
 complete -c mscc -n "__fish_mscc_needs_command" -f -a "models" -d 'List the model families that can be compiled'
 complete -c mscc -n "__fish_mscc_needs_command" -f -a "completions" -d 'Write completions for a shell to standard output'
@@ -60,6 +61,8 @@ complete -c mscc -n "__fish_mscc_using_subcommand compile" -l tokenizer -d 'Dire
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l chat-template -d 'File with a chat template [default: the model\'s own]' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l family -d 'File that describes the model\'s family, in place of a built-in one' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l rules -d 'File with rewrite rules of your own, which are proved first; may be given several times' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand compile" -l without-rule -d 'Rewrite rule that is left out, by name; may be given several times' -r
+complete -c mscc -n "__fish_mscc_using_subcommand compile" -l stop-after-rewrite -d 'Make no more rewrites after so many, to find one that is at fault; `mscc explain` numbers them' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -162,6 +165,34 @@ complete -c mscc -n "__fish_mscc_using_subcommand inspect" -l launches -d 'Print
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -s q -l quiet -d 'Print results and errors alone'
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l rule -d 'Of this rule alone; may be given several times' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l layer -d 'Of this layer\'s kind alone' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l expect -d 'Compare with a record, and end with exit code 1 if something no longer fuses' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l record -d 'Record what fuses, for --expect' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l target -d 'Device the plan is for: cpu, ascend910b1 to ascend910b4, ascend910_93 or ascend310p [default: cpu]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l dtype -d 'Element type of weights on the device: auto, float32 (or fp32, f32), float16 (half, fp16, f16), bfloat16 (bf16) [default: auto]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l compute-dtype -d 'Element type of activations: float32 (or fp32, f32), bfloat16 (bf16, auto) [default: bfloat16]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l max-model-len -d 'Longest sequence, in tokens [default: the model\'s own limit]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l max-num-seqs -d 'Most sequences in a step [default: 64]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l max-num-batched-tokens -d 'Most new tokens in a step [default: 2048]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l block-size -d 'Tokens of a cache page [default: 16]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l latent-attention -d 'Form of attention over cached latents: auto, absorbed, expanded; of one form, logits do not depend on how a prompt is cut into steps [default: auto]' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l tokenizer -d 'Directory with tokenizer files [default: the model\'s]' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l chat-template -d 'File with a chat template [default: the model\'s own]' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l family -d 'File that describes the model\'s family, in place of a built-in one' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l rules -d 'File with rewrite rules of your own, which are proved first; may be given several times' -r -F
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l without-rule -d 'Rewrite rule that is left out, by name; may be given several times' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l stop-after-rewrite -d 'Make no more rewrites after so many, to find one that is at fault; `mscc explain` numbers them' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l summary -d 'What fusion saves in typical steps, kind by kind'
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l json -d 'Print it as JSON'
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l config-only -d 'Compile from configs alone, without weights'
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l strict -d 'Take warnings about the model\'s files as errors: keys and tensors that nobody reads'
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -s q -l quiet -d 'Print results and errors alone'
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -s v -l verbose -d 'Also print what is done and how long it takes'
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mscc -n "__fish_mscc_using_subcommand opt" -l passes -d 'Passes in order: normalise, recut, fuse' -r
 complete -c mscc -n "__fish_mscc_using_subcommand opt" -l target -d 'Device whose kernels and costs decide' -r
 complete -c mscc -n "__fish_mscc_using_subcommand opt" -l rules -d 'File with rewrite rules of your own, which are proved first; may be given several times' -r -F
@@ -193,14 +224,15 @@ never\t''"
 complete -c mscc -n "__fish_mscc_using_subcommand man" -s q -l quiet -d 'Print results and errors alone'
 complete -c mscc -n "__fish_mscc_using_subcommand man" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand man" -s h -l help -d 'Print help'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "compile" -d 'Compile a model into a plan'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "run" -d 'Continue a text, or answer a message'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "chat" -d 'Talk with a model'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "logits" -d 'Write the logits of every token of a prompt'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "eval" -d 'Measure perplexity on a text'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "inspect" -d 'Show what a plan holds'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "opt" -d 'Run passes over a graph in IR text and print what comes out'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "models" -d 'List the model families that can be compiled'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "completions" -d 'Write completions for a shell to standard output'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "man" -d 'Write a manual page to standard output'
-complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect opt models completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "compile" -d 'Compile a model into a plan'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "run" -d 'Continue a text, or answer a message'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "chat" -d 'Talk with a model'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "logits" -d 'Write the logits of every token of a prompt'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "eval" -d 'Measure perplexity on a text'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "inspect" -d 'Show what a plan holds'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "explain" -d 'Say what fusion did and why'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "opt" -d 'Run passes over a graph in IR text and print what comes out'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "models" -d 'List the model families that can be compiled'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "completions" -d 'Write completions for a shell to standard output'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "man" -d 'Write a manual page to standard output'
+complete -c mscc -n "__fish_mscc_using_subcommand help; and not __fish_seen_subcommand_from compile run chat logits eval inspect explain opt models completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
