@@ -1,5 +1,6 @@
 //! What the cross-crate tests share: fixtures with the reference's outputs, and models made from them.
 
+pub mod parity;
 pub mod stages;
 
 use std::collections::HashMap;

@@ -1,41 +1,16 @@
 //! The fixtures give what the reference gives.
 #![allow(clippy::unwrap_used)]
 
-use mscc_tests::{
-    AllTaps, FIXTURES, Fixture, compile_model, greedy, load, logits, logits_and_taps, max_abs, max_error,
+use mscc_tests::parity::{
+    check_f32_greedy_tokens, check_f32_hidden_states, check_f32_logits, is_bf16_as_good,
 };
-
-/// Largest error of f32 logits, relative to the largest |logit|.
-const F32_TOLERANCE: f64 = 1e-4;
-/// RMS error of bf16 logits, relative to the reference's own bf16 run.
-const BF16_RATIO: f64 = 1.25;
-/// How much less than the reference's bf16 run a model may agree with f32 on the best token.
-const DISAGREEMENT: f64 = 0.02;
-/// Families without anything that turns small differences into large ones, which are held to more.
-const PLAIN: [&str; 3] = ["llama", "qwen2", "qwen3"];
-/// As [`BF16_RATIO`], for those.
-const PLAIN_BF16_RATIO: f64 = 1.1;
-/// Greatest f32 margin at which their best token may differ in bf16.
-const PLAIN_FLIP_MARGIN: f32 = 0.15;
+use mscc_tests::{FIXTURES, Fixture, compile_model};
 
 #[test]
 fn f32_logits_of_all_prompts_and_cached_steps() {
     for name in FIXTURES {
         let fixture = Fixture::open(name);
-        let mut model = load(&compile_model(&fixture.dir, "float32", |_| {}), 2);
-        let tolerance = F32_TOLERANCE * fixture.scale();
-        for (index, prompt) in fixture.expected.prompts.iter().enumerate() {
-            let got = &logits(&mut model, &[&prompt.token_ids], None)[0];
-            let error = max_error(got, fixture.tensor(&prompt.logits));
-            assert!(error <= tolerance, "{name}, prompt {index}: {error} > {tolerance}");
-            let Some(decode) = &prompt.decode_logits else { continue };
-            let mut tokens = prompt.token_ids.clone();
-            tokens.extend(&prompt.greedy[..prompt.greedy.len() - 1]);
-            let got = &logits(&mut model, &[&tokens], Some(1))[0];
-            let vocab_size = got.len() / tokens.len();
-            let error = max_error(&got[(prompt.token_ids.len() - 1) * vocab_size..], fixture.tensor(decode));
-            assert!(error <= tolerance, "{name}, decode: {error} > {tolerance}");
-        }
+        check_f32_logits(&fixture, &compile_model(&fixture.dir, "float32", |_| {}), name);
     }
 }
 
@@ -43,22 +18,7 @@ fn f32_logits_of_all_prompts_and_cached_steps() {
 fn f32_hidden_states_by_source_name() {
     for name in FIXTURES {
         let fixture = Fixture::open(name);
-        let mut model = load(&compile_model(&fixture.dir, "float32", |_| {}), 1);
-        let prompt = &fixture.expected.prompts[1];
-        let mut taps = AllTaps::default();
-        logits_and_taps(&mut model, &[&prompt.token_ids], Some(5), Some(&mut taps));
-        let is_norm = |tap: &&String| !tap.contains("layers") && tap.ends_with("norm");
-        let norm = taps.0.keys().find(is_norm).unwrap().clone();
-        let mut expected = vec![(norm, prompt.last_hidden.clone())];
-        expected.push(("model.embed_tokens".to_owned(), prompt.embed.clone().unwrap()));
-        let layers = prompt.layers.iter().enumerate();
-        expected.extend(layers.map(|(index, layer)| (format!("model.layers.{index}"), layer.clone())));
-        assert_eq!(taps.0.len(), expected.len(), "{name}: {:?}", taps.0.keys());
-        for (tap, tensor) in expected {
-            let want = fixture.tensor(&tensor);
-            let (error, tolerance) = (max_error(&taps.0[&tap], want), F32_TOLERANCE * max_abs(want));
-            assert!(error <= tolerance, "{name}, {tap}: {error} > {tolerance}");
-        }
+        check_f32_hidden_states(&fixture, &compile_model(&fixture.dir, "float32", |_| {}), name);
     }
 }
 
@@ -66,77 +26,16 @@ fn f32_hidden_states_by_source_name() {
 fn f32_greedy_tokens_alone_together_and_until_stop() {
     for name in FIXTURES {
         let fixture = Fixture::open(name);
-        let compiled = compile_model(&fixture.dir, "float32", |_| {});
-        let expected = &fixture.expected;
-        for prompt in &expected.prompts {
-            let ids = prompt.token_ids.as_slice();
-            let got = greedy(load(&compiled, 2), &[ids], expected.new_tokens, None);
-            assert_eq!(got[0], prompt.greedy, "{name}");
-            let stops = &compiled.plan.text.eos_token_ids;
-            let got = greedy(load(&compiled, 1), &[ids], expected.new_tokens, Some(stops));
-            assert_eq!(got[0], prompt.greedy_until_stop, "{name}");
-        }
-        let batch: Vec<&[u32]> = expected
-            .batch
-            .prompts
-            .iter()
-            .map(|index| expected.prompts[*index].token_ids.as_slice())
-            .collect();
-        let got = greedy(load(&compiled, 2), &batch, expected.new_tokens, None);
-        assert_eq!(got, expected.batch.greedy, "{name}");
+        check_f32_greedy_tokens(&fixture, &compile_model(&fixture.dir, "float32", |_| {}), name);
     }
 }
 
 #[test]
 fn bf16_logits_are_as_good_as_the_references_own() {
-    let mut worse = Vec::new();
-    for name in FIXTURES {
+    let is_worse = |name: &&str| {
         let fixture = Fixture::open(name);
-        let mut model = load(&compile_model(&fixture.dir, "bfloat16", |_| {}), 2);
-        let (mut square, mut count, mut flipped) = (0.0f64, 0usize, 0.0f32);
-        let (mut agree, mut positions) = (0usize, 0usize);
-        for prompt in &fixture.expected.prompts {
-            let got = &logits(&mut model, &[&prompt.token_ids], None)[0];
-            let want = fixture.tensor(&prompt.logits);
-            square += got.iter().zip(want).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
-            count += want.len();
-            let width = want.len() / prompt.token_ids.len();
-            for (got, want) in got.chunks(width).zip(want.chunks(width)) {
-                let best = argmax(want);
-                positions += 1;
-                if argmax(got) == best {
-                    agree += 1;
-                    continue;
-                }
-                let second = want.iter().enumerate().filter(|(at, _)| *at != best);
-                let second = second.map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
-                flipped = flipped.max(want[best] - second);
-            }
-        }
-        let rms = (square / count as f64).sqrt() / fixture.scale();
-        let agreement = agree as f64 / positions as f64;
-        let reference = &fixture.expected.bf16_reference;
-        println!(
-            "{name}: rms error {rms:.5}, reference {:.5}, ratio {:.2}; agreement {agreement:.4}, reference {:.4}; \
-             largest flip {flipped:.4}",
-            reference.rms_error,
-            rms / reference.rms_error,
-            reference.argmax_agreement,
-        );
-        let is_plain = PLAIN.contains(&fixture.expected.model_type.as_str());
-        let ratio = if is_plain { PLAIN_BF16_RATIO } else { BF16_RATIO };
-        let agrees = match is_plain {
-            true => flipped <= PLAIN_FLIP_MARGIN,
-            // Where a router chooses, or attention is sharp, roundings change more than the last digits.
-            false => agreement >= reference.argmax_agreement - DISAGREEMENT,
-        };
-        if rms > ratio * reference.rms_error || !agrees {
-            worse.push(name);
-        }
-    }
+        !is_bf16_as_good(&fixture, &compile_model(&fixture.dir, "bfloat16", |_| {}), name)
+    };
+    let worse: Vec<&str> = FIXTURES.into_iter().filter(is_worse).collect();
     assert!(worse.is_empty(), "worse than the reference: {worse:?}");
-}
-
-fn argmax(values: &[f32]) -> usize {
-    values.iter().enumerate().fold(0, |best, (at, value)| if *value > values[best] { at } else { best })
 }
