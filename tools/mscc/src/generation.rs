@@ -107,7 +107,7 @@ impl GenerationArgs {
         let mut request =
             TextRequest::new(generated.prompt_ids.clone(), params).stop(self.stop.iter().cloned());
         request.ignore_eos = self.ignore_eos;
-        let listening = interrupt::listen();
+        let listening = begin();
         let id = llm.add(request)?;
         let mut text = String::new();
         let started = Instant::now();
@@ -139,7 +139,7 @@ impl GenerationArgs {
     ) -> Result<Generated, CliError> {
         let max_tokens = params.max_tokens;
         let mut engine = engine(model, budget)?;
-        let listening = interrupt::listen();
+        let listening = begin();
         engine.add(Request { ignore_eos: self.ignore_eos, ..Request::new(1, prompt, params) })?;
         let mut generated = Generated { prompt_ids: prompt.to_vec(), ..Generated::default() };
         let started = Instant::now();
@@ -155,6 +155,13 @@ impl GenerationArgs {
         explain_cut(&generated, engine.model(), max_tokens);
         Ok(generated)
     }
+}
+
+/// From here on, Ctrl-C ends the text and not the program.
+fn begin() -> interrupt::Listening {
+    let listening = interrupt::listen();
+    output::detail("generating; Ctrl-C ends it");
+    listening
 }
 
 impl Sampling {

@@ -55,11 +55,10 @@ fn run_says_so_as_json() {
     // It says when it begins.
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    while !line.contains("is ready") {
+    while !line.contains("generating") {
         line.clear();
         assert!(stderr.read_line(&mut line).unwrap() > 0);
     }
-    std::thread::sleep(Duration::from_millis(100));
     signal(&child, "-INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
