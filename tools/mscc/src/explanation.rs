@@ -60,7 +60,7 @@ fn layers_of(plan: &Plan, variant: &Variant, index: usize) -> Vec<Range<u32>> {
     let calls = variant.calls.iter().filter(|(called, _)| *called as usize == index);
     let shifted = calls.flat_map(|(_, layers)| {
         offsets.iter().filter_map(|offset| {
-            let shift = |layer: u32| u32::try_from(i64::from(layer) + offset).ok();
+            let shift = |layer: u32| u32::try_from(i64::from(layer).checked_add(*offset)?).ok();
             Some(shift(layers.start)?..shift(layers.end)?)
         })
     });
