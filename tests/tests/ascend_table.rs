@@ -56,15 +56,38 @@ mod facts {
     }
 
     impl Rank {
+        /// Whether it is given by shapes, of elements however they are stored.
+        pub fn is_shape(&self) -> bool {
+            matches!(self, Rank::Text(text) if text.contains('('))
+        }
+
+        /// The axes of each shape in parentheses, which may hold sizes in parentheses.
+        fn shapes(text: &str) -> Vec<usize> {
+            let (mut depth, mut ranks) = (0, Vec::new());
+            for letter in text.chars() {
+                match letter {
+                    '(' => {
+                        depth += 1;
+                        if depth == 1 {
+                            ranks.push(1);
+                        }
+                    }
+                    ')' => depth -= 1,
+                    ',' if depth == 1 => *ranks.last_mut().unwrap() += 1,
+                    _ => {}
+                }
+            }
+            ranks
+        }
+
         /// The ranks that are meant: `2`, `1-8`, `0,3,4`, or shapes in parentheses.
         pub fn ranks(&self) -> Vec<usize> {
             let text = match self {
                 Rank::Number(rank) => return vec![*rank],
                 Rank::Text(text) => text,
             };
-            if text.contains('(') {
-                let shapes = text.split('(').skip(1).map(|shape| shape.split(')').next().unwrap());
-                return shapes.map(|shape| shape.split(',').count()).collect();
+            if self.is_shape() {
+                return Self::shapes(text);
             }
             let parts = text.split(',').map(|part| match part.trim().split_once('-') {
                 Some((least, most)) => least.parse().unwrap()..=most.parse().unwrap(),
@@ -236,7 +259,7 @@ impl Differences {
     fn rank(&mut self, decl: &AclnnDecl, at: usize, tensor: &TensorSource, param: &Param) {
         let (Some(rank), Some((own, seen))) = (&param.rank, &decl.parsed.shapes[at]) else { return };
         let (ranks, pattern) = (rank.ranks(), seen.as_ref().unwrap_or(own));
-        let stored = if tensor.format == Format::Nz { 2 } else { 0 };
+        let stored = if tensor.format == Format::Nz && !rank.is_shape() { 2 } else { 0 };
         let named = pattern.num_named() + stored;
         let has = |limit: String| decl.limits.iter().any(|own| own.rule == limit);
         if !pattern.is_open() {

@@ -1,7 +1,8 @@
 //! Storage formats of weights: once per plan, so that nothing is resident twice.
 
 use mscc_ir::kernels::ascend::{self, AclnnDecl, Family, Format, TensorOf, Usage};
-use mscc_ir::plan::{Function, Launch, Place, Recipe, Variant};
+use mscc_ir::plan::{Function, Launch, Operand, Place, Recipe, Variant};
+use mscc_ir::view::ViewLayout;
 use mscc_ir::{SymbolTable, TensorType};
 
 /// Stores a weight in blocks of the cube unit where every launch that reads it can take it so, and launches those.
@@ -13,7 +14,7 @@ pub fn choose(variants: &mut [Variant], recipes: &mut [Recipe], symbols: &Symbol
                 let Place::Weight(weight) = operand.place else { continue };
                 let recipe = function.weights[weight as usize].recipe as usize;
                 let takes = in_blocks(launch, function, recipes, symbols, family);
-                let takes = takes.is_some_and(|(_, at)| at == index);
+                let takes = takes.is_some_and(|(_, at)| at.contains(&index));
                 wanted[recipe] = match (wanted[recipe], takes) {
                     (Want::Unread | Want::Blocks, true) => Want::Blocks,
                     (Want::Unread | Want::Blocks | Want::Rows, _) => Want::Rows,
@@ -32,9 +33,8 @@ pub fn choose(variants: &mut [Variant], recipes: &mut [Recipe], symbols: &Symbol
             .iter()
             .map(|launch| {
                 let (decl, at) = in_blocks(launch, function, recipes, symbols, family)?;
-                let Place::Weight(weight) = launch.operands[at].place else { return None };
-                let recipe = &recipes[function.weights[weight as usize].recipe as usize];
-                (recipe.format == Format::Nz).then_some(decl)
+                let lies = |operand: &Operand| Some(recipe(operand, function, recipes)?.format);
+                at.iter().all(|at| lies(&launch.operands[*at]) == Some(Format::Nz)).then_some(decl)
             })
             .collect();
         for (launch, decl) in function.launches.iter_mut().zip(kernels) {
@@ -56,28 +56,45 @@ enum Want {
     Rows,
 }
 
-/// The call that computes the same with a whole weight in blocks, and which operand that is.
+/// The recipe of an operand that is a weight.
+fn recipe<'a>(operand: &Operand, function: &Function, recipes: &'a [Recipe]) -> Option<&'a Recipe> {
+    let Place::Weight(weight) = operand.place else { return None };
+    Some(&recipes[function.weights[weight as usize].recipe as usize])
+}
+
+/// The call that computes the same with whole weights in blocks, and which operands those are.
 fn in_blocks(
     launch: &Launch,
     function: &Function,
     recipes: &[Recipe],
     symbols: &SymbolTable,
     family: Family,
-) -> Option<(&'static AclnnDecl, usize)> {
-    let operands: Vec<TensorType> = launch.operands.iter().map(|operand| operand.ty()).collect();
-    let results = launch.op.infer(&operands).ok()?;
-    let usage = Usage { op: &launch.op, operands: &operands, results: &results, symbols, family };
+) -> Option<(&'static AclnnDecl, Vec<usize>)> {
+    let given: Vec<TensorType> = launch.operands.iter().map(|operand| operand.ty()).collect();
+    let bind = |decl: &AclnnDecl| {
+        let operands = decl.op_types(TensorOf::Operand, &given);
+        let results = launch.op.infer(&operands).ok()?;
+        decl.bind(Usage { op: &launch.op, operands: &operands, results: &results, symbols, family }).ok()
+    };
+    let is_whole = |at: &usize| {
+        let operand = launch.operands.get(*at)?;
+        let ty = recipe(operand, function, recipes)?.ty()?;
+        let layout = &operand.layout;
+        let rank = layout.shape.len();
+        let turned = (rank == 2).then(|| layout.permute(&[1, 0]));
+        let is_all = |layout: &ViewLayout| layout.is_contiguous() && layout.shape[..] == ty.shape[..];
+        Some(is_all(layout) || turned.is_some_and(|turned| is_all(&turned)))
+    };
     ascend::decls_for_blocks(launch.op.kind()).find(|(decl, at)| {
-        let Some(operand) = launch.operands.get(*at) else { return false };
-        let Place::Weight(weight) = operand.place else { return false };
-        let recipe = &recipes[function.weights[weight as usize].recipe as usize];
-        let whole = operand.layout.is_contiguous() && recipe.ty().is_some_and(|ty| *ty == operand.ty());
-        whole
-            && decl.bind(usage).is_ok_and(|call| {
+        at.iter().all(|at| is_whole(at) == Some(true))
+            && bind(decl).is_some_and(|call| {
+                if launch.kernel == decl.name {
+                    return true;
+                }
                 let mut tensors = call.tensors();
                 tensors.all(|tensor| match tensor.of {
                     TensorOf::Operand(index) => {
-                        index == *at || tensor.layout(&launch.operands[index].layout).is_some()
+                        at.contains(&index) || tensor.layout(&launch.operands[index].layout).is_some()
                     }
                     TensorOf::Result(_) => true,
                     TensorOf::InOut(_)

@@ -100,9 +100,21 @@ impl<'a> Lowerer<'a> {
             return location.clone();
         }
         let param = self.recipes.param(self.graph, value);
-        let location = self.weight(param, self.graph.ty(value));
+        let layout = self.lies(value);
+        let location = Location { layout, ..self.weight(param, self.graph.ty(value)) };
         self.locations.insert(value, location.clone());
         location
+    }
+
+    /// How a value that depends on weights alone lies.
+    fn lies(&self, value: Value) -> ViewLayout {
+        let shape = &self.graph.ty(value).shape;
+        match (self.recipes.is_turned(self.graph, value), &shape[..]) {
+            (true, [rows, columns]) => {
+                ViewLayout::contiguous(&[columns.clone(), rows.clone()]).permute(&[1, 0])
+            }
+            _ => ViewLayout::contiguous(shape),
+        }
     }
 
     /// Where a device tensor lies.
@@ -221,7 +233,7 @@ impl<'a> Lowerer<'a> {
         if views.is_empty() {
             return None;
         }
-        let mut layout = ViewLayout::contiguous(&graph.ty(whole).shape);
+        let mut layout = self.lies(whole);
         for (op, result) in views.into_iter().rev() {
             let types: Vec<TensorType> =
                 graph.node(result.node).results.iter().map(|result| result.ty.clone()).collect();

@@ -9,6 +9,7 @@ mod recipes;
 use std::collections::BTreeMap;
 
 use mscc_ir::graph::{Leaf, Sink};
+use mscc_ir::kernels::ascend::decls_for;
 use mscc_ir::module::Module;
 use mscc_ir::plan::{Condition, Function, InputDecl, OutputDecl, Recipe, Residence, Variant};
 use mscc_ir::{Dim, Symbol, TensorType, step};
@@ -94,6 +95,7 @@ pub fn lower(forms: &[Form], target: &Target) -> Result<Lowered, LowerError> {
     let inputs = collect_inputs(modules())?;
     let outputs = collect_outputs(modules());
     let mut recipes = Recipes::default();
+    modules().for_each(|module| turn(module, target, &mut recipes));
     let mut variants = Vec::with_capacity(forms.len());
     for form in forms {
         variants.push(lower_form(form, target, (&inputs, &outputs), &mut recipes)?);
@@ -103,6 +105,20 @@ pub fn lower(forms: &[Form], target: &Target) -> Result<Lowered, LowerError> {
         formats::choose(&mut variants, &mut recipes, &form.module.symbols, soc.family);
     }
     Ok(Lowered { inputs, outputs, recipes, variants })
+}
+
+/// Notes the weights that calls want turned about.
+fn turn(module: &Module, target: &Target, recipes: &mut Recipes) {
+    if target.device == Device::Cpu {
+        return;
+    }
+    for graph in &module.functions {
+        for (_, node) in graph.nodes() {
+            let Some(op) = node.op() else { continue };
+            let wanted = decls_for(op.kind()).next().map_or(Vec::new(), |decl| decl.turned());
+            wanted.into_iter().for_each(|at| recipes.turn(graph, node.operands[at]));
+        }
+    }
 }
 
 fn lower_form(

@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use mscc_ir::Template;
 use mscc_ir::graph::{Graph, Leaf, NodeId, NodeKind, Sink, Value};
 use mscc_ir::kernels::ascend::{Constant, Format};
-use mscc_ir::ops::{CausalMask, Op};
+use mscc_ir::ops::{CausalMask, Op, Transpose};
 use mscc_ir::plan::{Recipe, WeightParam};
 
+use crate::passes::rebuild::Rebuild;
 use crate::passes::recut::layer_offset;
 
 /// Collects the recipes of all functions, each once.
@@ -15,24 +16,35 @@ use crate::passes::recut::layer_offset;
 pub struct Recipes {
     recipes: Vec<Recipe>,
     names: HashSet<String>,
+    /// Bodies of matrices that lie turned about.
+    turned: Vec<Graph>,
 }
 
 impl Recipes {
-    /// The parameter that brings in `value`, which depends on weights alone.
+    /// The parameter that brings in `value`, which depends on weights alone; turned about if [`Recipes::turn`] was told so.
     pub fn param(&mut self, graph: &Graph, value: Value) -> WeightParam {
         let nodes = ancestors(graph, value);
-        let templates: Vec<&Template> = nodes
-            .iter()
-            .filter_map(|id| match &graph.node(*id).kind {
-                NodeKind::Leaf(Leaf::Weight(template)) => Some(template),
-                NodeKind::Leaf(_) | NodeKind::Op(_) => None,
-            })
-            .collect();
-        // The same tensor of another layer is the same recipe, called with another layer.
-        let offset = templates.iter().filter_map(|template| layer_offset(template)).max().unwrap_or(0);
+        let templates = templates(graph, &nodes);
+        let offset = offset(&templates);
         let name = recipe_name(graph.value_name(value), &templates, graph.node(value.node)).shift(-offset);
-        let body = recipe_body(graph, &nodes, value, offset);
+        let mut body = recipe_body(graph, &nodes, value, offset);
+        if self.turned.contains(&body) {
+            body = turned(&body);
+        }
         WeightParam { recipe: self.intern(name, body) as u32, layer_offset: offset }
+    }
+
+    /// Lets the matrix `value` lie with its axes changed, for all that reads it.
+    pub fn turn(&mut self, graph: &Graph, value: Value) {
+        let body = plain_body(graph, value);
+        if !self.turned.contains(&body) {
+            self.turned.push(body);
+        }
+    }
+
+    /// Whether a value lies with its axes changed.
+    pub fn is_turned(&self, graph: &Graph, value: Value) -> bool {
+        !self.turned.is_empty() && self.turned.contains(&plain_body(graph, value))
     }
 
     /// The parameter that brings in a tensor that an operator wants beside its operands.
@@ -70,6 +82,36 @@ impl Recipes {
     pub fn finish(self) -> Vec<Recipe> {
         self.recipes
     }
+}
+
+fn templates<'a>(graph: &'a Graph, nodes: &[NodeId]) -> Vec<&'a Template> {
+    let template = |id: &NodeId| match &graph.node(*id).kind {
+        NodeKind::Leaf(Leaf::Weight(template)) => Some(template),
+        NodeKind::Leaf(_) | NodeKind::Op(_) => None,
+    };
+    nodes.iter().filter_map(template).collect()
+}
+
+/// The same tensor of another layer is the same recipe, called with another layer.
+fn offset(templates: &[&Template]) -> i64 {
+    templates.iter().filter_map(|template| layer_offset(template)).max().unwrap_or(0)
+}
+
+fn plain_body(graph: &Graph, value: Value) -> Graph {
+    let nodes = ancestors(graph, value);
+    recipe_body(graph, &nodes, value, offset(&templates(graph, &nodes)))
+}
+
+/// The body of the same matrix with its axes changed.
+fn turned(body: &Graph) -> Graph {
+    let (_, value) = &body.sinks()[0];
+    let mut turned = Graph::new(&body.name);
+    let mut rebuild = Rebuild::new(body);
+    body.nodes().for_each(|(id, _)| rebuild.copy(&mut turned, id));
+    let (op, name) = (Transpose { permutation: vec![1, 0] }, format!("t{}", turned.len()));
+    let whole = turned.op1(op, &[rebuild.mapped(*value)], &name).expect("it is a matrix");
+    turned.sink(Sink::Output("weight".to_owned()), whole);
+    turned
 }
 
 fn ancestors(graph: &Graph, value: Value) -> Vec<NodeId> {

@@ -81,6 +81,8 @@ pub struct TensorArg {
     pub ty: TensorType,
     /// Whether the two last axes have changed places.
     pub swapped: bool,
+    /// Whether the tensor has to lie with them changed.
+    pub turned: bool,
     /// Whether a strided view will do.
     pub strided: bool,
     /// How its elements are stored.
@@ -131,16 +133,18 @@ impl TensorArg {
             true => Some(view),
             false => view.reshape(&self.ty.shape),
         };
+        if self.swapped {
+            let mut axes: Vec<usize> = (0..rank).collect();
+            axes.swap(rank - 2, rank - 1);
+            let swapped = lies.permute(&axes);
+            let packed = swapped.is_contiguous() || (lies.is_contiguous() && !self.turned);
+            return if self.strided || packed { seen(swapped) } else { None };
+        }
         if !self.strided && !lies.is_contiguous() {
             return None;
         }
         if self.repeated.is_some() {
             return self.repeat(lies).filter(|repeated| self.strided || repeated.is_contiguous());
-        }
-        if self.swapped {
-            let mut axes: Vec<usize> = (0..rank).collect();
-            axes.swap(rank - 2, rank - 1);
-            return seen(lies.permute(&axes));
         }
         seen(lies.clone())
     }
@@ -157,16 +161,25 @@ impl TensorArg {
 }
 
 impl AclnnDecl {
-    /// The operand that the call wants in this format.
-    pub fn format(&self, format: Format) -> Option<usize> {
-        self.args.iter().find_map(|arg| match arg.source {
-            Source::Tensor(TensorSource { of: TensorOf::Operand(index), format: own, .. })
-                if own == format =>
-            {
-                Some(index)
-            }
+    /// The operands that the call wants in blocks of the cube unit.
+    pub fn in_blocks(&self) -> Vec<usize> {
+        self.operands_that(|tensor| tensor.format == Format::Nz)
+    }
+
+    /// The operands whose two last axes lie in the other order.
+    pub fn turned(&self) -> Vec<usize> {
+        self.operands_that(|tensor| tensor.turned)
+    }
+
+    fn operands_that(&self, holds: fn(&TensorSource) -> bool) -> Vec<usize> {
+        let operand = |source: Source| match source {
+            Source::Tensor(tensor) if holds(&tensor) => match tensor.of {
+                TensorOf::Operand(index) => Some(index),
+                _ => None,
+            },
             _ => None,
-        })
+        };
+        self.args.iter().filter_map(|arg| operand(arg.source)).collect()
     }
 
     /// How many tensors the call takes that come with the plan.
@@ -292,7 +305,7 @@ impl Binder<'_> {
     }
 
     fn is_swapped(&self, source: &TensorSource) -> bool {
-        source.swapped_if.is_some_and(|attr| self.flag(attr))
+        source.turned || source.swapped_if.is_some_and(|attr| self.flag(attr))
     }
 
     fn flag(&self, name: &str) -> bool {
@@ -505,6 +518,7 @@ impl Binder<'_> {
             of,
             ty,
             swapped: self.is_swapped(source),
+            turned: source.turned,
             strided: source.strided,
             format: source.format,
             repeated: source.repeated,

@@ -134,6 +134,8 @@ pub struct TensorSource {
     pub seen_as: Option<&'static str>,
     /// The attribute by which the two last axes change places, as a view.
     pub swapped_if: Option<&'static str>,
+    /// Whether the two last axes always change places, and the tensor has to lie so: a weight's recipe turns it.
+    pub turned: bool,
     /// Whether a strided view will do.
     pub strided: bool,
     /// The element type that the call wants or gives, where it is not the op's: a cast stands before or behind it.
@@ -293,6 +295,7 @@ const fn tensor(of: TensorOf, shape: &'static str) -> Source {
         shape,
         seen_as: None,
         swapped_if: None,
+        turned: false,
         strided: false,
         cast: None,
         format: Format::Nd,
@@ -323,6 +326,14 @@ impl Source {
     pub const fn swapped_if(self, attr: &'static str) -> Self {
         match self {
             Source::Tensor(tensor) => Source::Tensor(TensorSource { swapped_if: Some(attr), ..tensor }),
+            other => other,
+        }
+    }
+
+    /// The two last axes change places, and the tensor lies so; `shape` is how the call sees it.
+    pub const fn turned(self) -> Self {
+        match self {
+            Source::Tensor(tensor) => Source::Tensor(TensorSource { turned: true, ..tensor }),
             other => other,
         }
     }

@@ -252,7 +252,7 @@ fn operand_type(
         .swapped_if
         .is_some_and(|attr| attrs.iter().any(|(name, value)| name == attr && *value == Attr::Bool(true)));
     let rank = shape.len();
-    if swapped && rank >= 2 {
+    if (source.turned || swapped) && rank >= 2 {
         shape.swap(rank - 2, rank - 1);
     }
     // What the call wants in i64, ops have in i32.

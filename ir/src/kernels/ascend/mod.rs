@@ -19,6 +19,7 @@ pub mod grouped_matmul;
 pub mod index;
 mod limit;
 pub mod matmul;
+pub mod mla_prolog;
 pub mod moe;
 pub mod norm;
 pub mod reduce;
@@ -143,6 +144,8 @@ pub static DECLS: &[&AclnnDecl] = &[
     &cache::CACHE_WRITE,
     &cache::CACHE_READ,
     &cache::KV_RMS_NORM_ROPE_CACHE,
+    &mla_prolog::MLA_PROLOG,
+    &mla_prolog::MLA_PROLOG_V1,
     &rope::APPLY_ROTARY,
     &rope::APPLY_ROTARY_PAIR,
     &rope::APPLY_ROTARY_PAIR_V1,
@@ -196,7 +199,6 @@ pub static WITHOUT_CALL: &[(OpKind, &str)] = &[
     (OpKind::Iota, "a table made when weights are loaded"),
     (OpKind::KeepGroups, "no operator does it alone; part of gating, which has operators of its own"),
     (OpKind::Linear, "becomes a product before anything is lowered"),
-    (OpKind::MlaProlog, "its operator wants three weights in blocks, and calls have one at most"),
     (OpKind::Renormalize, "becomes a sum, a bound and a division"),
     (OpKind::Reshape, "a view; where strides do not express it, of a copy"),
     (OpKind::Rope, "becomes `apply_rotary`, whose tables have a value for each element of a head"),
@@ -219,15 +221,18 @@ pub fn decl(name: &str) -> Option<&'static AclnnDecl> {
     DECLS.iter().copied().find(|decl| decl.name == name)
 }
 
-/// The ways of computing an op on tensors stored row by row, the preferred one first.
+/// The ways of computing an op, the preferred one first: on tensors stored row by row, or where there is none such, with
+/// weights in blocks of the cube unit.
 pub fn decls_for(op: OpKind) -> impl Iterator<Item = &'static AclnnDecl> {
-    DECLS.iter().copied().filter(move |decl| decl.op == op && decl.format(Format::Nz).is_none())
+    let of_op = || DECLS.iter().copied().filter(move |decl| decl.op == op);
+    let by_rows = of_op().any(|decl| decl.in_blocks().is_empty());
+    of_op().filter(move |decl| !by_rows || decl.in_blocks().is_empty())
 }
 
-/// The ways of computing an op with an operand in blocks of the cube unit, and which operand that is.
-pub fn decls_for_blocks(op: OpKind) -> impl Iterator<Item = (&'static AclnnDecl, usize)> {
+/// The ways of computing an op with operands in blocks of the cube unit, and which operands those are.
+pub fn decls_for_blocks(op: OpKind) -> impl Iterator<Item = (&'static AclnnDecl, Vec<usize>)> {
     let of_op = DECLS.iter().copied().filter(move |decl| decl.op == op);
-    of_op.filter_map(|decl| Some((decl, decl.format(Format::Nz)?)))
+    of_op.map(|decl| (decl, decl.in_blocks())).filter(|(_, at)| !at.is_empty())
 }
 
 #[cfg(test)]
