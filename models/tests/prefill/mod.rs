@@ -1,4 +1,4 @@
-//! A prefill run by the reference interpreter, for whoever has a module and its weights.
+//! Steps run by the reference interpreter, for whoever has a module and its weights.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -11,12 +11,22 @@ use mscc_ir::reference::{Rounding, Tensor, interpret};
 use mscc_ir::{DType, Graph, Module, Symbol, step};
 use mscc_models::hf::dtype_from_checkpoint;
 
-/// A single prefill of some tokens, its pages out of order.
+/// A sequence as a step sees it.
+#[derive(Clone)]
+struct Sequence {
+    /// Its tokens, the new ones last.
+    token_ids: Vec<i64>,
+    /// How many of them are cached.
+    cached: usize,
+}
+
+/// A prefill of one sequence, or steps of several, their pages out of order.
 pub struct Prefill<'a> {
     module: &'a Module,
     weights: &'a MappedCheckpoint,
-    token_ids: Vec<i64>,
+    sequences: Vec<Sequence>,
     block_size: u32,
+    /// Of each sequence.
     pages: usize,
     state: HashMap<String, Tensor>,
     caches: HashMap<(String, u32), Tensor>,
@@ -34,10 +44,36 @@ impl<'a> Prefill<'a> {
         token_ids: Vec<i64>,
         block_size: u32,
     ) -> Self {
-        let pages = token_ids.len().div_ceil(block_size as usize).next_power_of_two();
+        let longest = token_ids.len();
+        let mut prefill = Prefill::of_at_most(module, weights, longest, block_size);
+        prefill.sequences = vec![Sequence { token_ids, cached: 0 }];
+        prefill
+    }
+
+    /// Of no sequence yet; none will have more than `longest` tokens.
+    #[allow(dead_code)] // some tests run no steps
+    pub fn of_at_most(
+        module: &'a Module,
+        weights: &'a MappedCheckpoint,
+        longest: usize,
+        block_size: u32,
+    ) -> Self {
+        let pages = longest.div_ceil(block_size as usize).next_power_of_two();
         let (state, caches) = (HashMap::new(), HashMap::new());
         let (taps, outputs) = (HashMap::new(), HashMap::new());
-        Prefill { module, weights, token_ids, block_size, pages, state, caches, taps, outputs }
+        let sequences = Vec::new();
+        Prefill { module, weights, sequences, block_size, pages, state, caches, taps, outputs }
+    }
+
+    /// A step of all sequences with these tokens and how many of each are cached, by the steps before.
+    #[allow(dead_code)] // some tests run no steps
+    pub fn step(&mut self, sequences: &[(&[i64], usize)]) {
+        let sequence = |(token_ids, cached): &(&[i64], usize)| Sequence {
+            token_ids: token_ids.to_vec(),
+            cached: *cached,
+        };
+        self.sequences = sequences.iter().map(sequence).collect();
+        self.run();
     }
 
     /// Runs all layers.
@@ -65,19 +101,22 @@ impl<'a> Prefill<'a> {
                 Leaf::Cache(cache) => {
                     let group = self.module.cache(&cache.group).unwrap();
                     assert!(group.ordinal(layer).is_some());
-                    self.empty_cache(group, &cache.tensor)
+                    let kept = self.caches.get(&(cache.tensor.clone(), layer));
+                    kept.cloned().unwrap_or_else(|| self.empty_cache(group, &cache.tensor))
                 }
             };
             leaves.insert(function.value_name(value).to_owned(), tensor);
         }
-        let tokens = self.token_ids.len() as i64;
-        let pages = self.pages as i64;
+        let context: usize = self.sequences.iter().map(|sequence| sequence.token_ids.len()).sum();
+        let cached: usize = self.sequences.iter().map(|sequence| sequence.cached).sum();
+        let (context, tokens) = (context as i64, (context - cached) as i64);
+        let (count, pages) = (self.sequences.len() as i64, self.pages as i64);
         let sizes = |symbol: &Symbol| match symbol.name() {
             step::TOKENS | step::LOGITS => Some(tokens),
-            step::SEQUENCES => Some(1),
-            step::CONTEXT => Some(tokens),
+            step::SEQUENCES => Some(count),
+            step::CONTEXT => Some(context),
             step::TABLE_WIDTH => Some(pages),
-            name if name.starts_with("P_") => Some(pages),
+            name if name.starts_with("P_") => Some(count * pages),
             _ => None,
         };
         let values = interpret(function, &sizes, &leaves, Rounding::Exact).unwrap();
@@ -93,25 +132,41 @@ impl<'a> Prefill<'a> {
     }
 
     fn input(&self, name: &str) -> Tensor {
-        let count = self.token_ids.len() as i64;
+        let (count, block) = (self.sequences.len(), self.block_size as usize);
         // Pages are used from the last to the first.
-        let page = |token: i64| self.pages as i64 - 1 - token / i64::from(self.block_size);
-        let ints = |data: Vec<i64>| Tensor::int(DType::I32, &[data.len()], data);
+        let page = |sequence: usize, index: usize| count * self.pages - 1 - (sequence * self.pages + index);
+        let ints = |data: Vec<usize>| {
+            Tensor::int(DType::I32, &[data.len()], data.into_iter().map(|value| value as i64).collect())
+        };
+        // Of each new token, its sequence and its position there.
+        let places = self.sequences.iter().enumerate().flat_map(|(index, sequence)| {
+            (sequence.cached..sequence.token_ids.len()).map(move |position| (index, position))
+        });
+        let tokens: Vec<(usize, usize)> = places.collect();
+        let of_tokens = |value: &dyn Fn(usize, usize) -> usize| {
+            ints(tokens.iter().map(|(sequence, position)| value(*sequence, *position)).collect())
+        };
         match name.split('.').next().unwrap() {
-            "token_ids" => ints(self.token_ids.clone()),
-            "positions" | "logit_index" => ints((0..count).collect()),
-            "token_sequence" => ints(vec![0; count as usize]),
-            "token_context" => ints((1..=count).collect()),
-            "token_start" => ints((0..=count).collect()),
-            "query_start" => ints(vec![0, count]),
-            "context_len" => ints(vec![count]),
+            "token_ids" => {
+                of_tokens(&|sequence, position| self.sequences[sequence].token_ids[position] as usize)
+            }
+            "positions" => of_tokens(&|_, position| position),
+            "logit_index" => ints((0..tokens.len()).collect()),
+            "token_sequence" => of_tokens(&|sequence, _| sequence),
+            "token_context" => of_tokens(&|_, position| position + 1),
+            "token_start" => ints((0..=tokens.len()).collect()),
+            "query_start" => {
+                let before = |index| tokens.iter().filter(|(sequence, _)| *sequence < index).count();
+                ints((0..=count).map(before).collect())
+            }
+            "context_len" => ints(self.sequences.iter().map(|sequence| sequence.token_ids.len()).collect()),
             "block_table" => {
-                let table = (0..self.pages as i64).rev().collect();
-                Tensor::int(DType::I32, &[1, self.pages], table)
+                let pages =
+                    (0..count).flat_map(|sequence| (0..self.pages).map(move |index| page(sequence, index)));
+                Tensor { shape: vec![count, self.pages], ..ints(pages.collect()) }
             }
             "slot_mapping" => {
-                let block = i64::from(self.block_size);
-                ints((0..count).map(|token| page(token) * block + token % block).collect())
+                of_tokens(&|sequence, position| page(sequence, position / block) * block + position % block)
             }
             _ => panic!("no input `{name}`"),
         }
@@ -119,7 +174,7 @@ impl<'a> Prefill<'a> {
 
     fn empty_cache(&self, group: &CacheGroup, tensor: &str) -> Tensor {
         let tensor = group.tensor(tensor).unwrap();
-        let mut shape = vec![self.pages, group.block_size as usize];
+        let mut shape = vec![self.sequences.len() * self.pages, group.block_size as usize];
         shape.extend(tensor.row.iter().map(|size| *size as usize));
         Tensor::float(tensor.dtype, &shape, vec![0.0; shape.iter().product()])
     }
