@@ -1,10 +1,11 @@
 //! What a plan is expected to take: the roofline of its target, launch by launch.
 
+use mscc_ir::kernels::ascend::{self, TensorOf};
 use mscc_ir::plan::{Function, Launch, Operand, Plan, Variant};
 use mscc_ir::{Symbol, TensorType, step};
 
-use crate::cost::{CostModel, OpCost, Target as _};
-use crate::target::Target;
+use crate::cost::{OpCost, Target as _};
+use crate::target::{Device, Target};
 
 /// A step as it is typical in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +125,7 @@ pub fn predict(plan: &Plan) -> Vec<Prediction> {
         let (step, variant) = variant_for(plan, step)?;
         let sizes = |symbol: &Symbol| step.size(symbol, plan);
         let cost = |(index, function): (usize, &Function)| {
-            function_cost(function, calls_of(variant, index), target.cost_model(), &sizes)
+            function_cost(function, calls_of(variant, index), &target, &sizes)
         };
         let functions = variant.functions.iter().enumerate().map(cost).collect();
         Some(Prediction { step, variant: variant.name.clone(), functions })
@@ -150,9 +151,10 @@ pub(crate) fn calls_of(variant: &Variant, function: usize) -> u64 {
 fn function_cost(
     function: &Function,
     calls: u64,
-    model: &CostModel,
+    target: &Target,
     sizes: &dyn Fn(&Symbol) -> Option<i64>,
 ) -> FunctionCost {
+    let model = target.cost_model();
     let mut cost = FunctionCost {
         name: function.name.clone(),
         calls,
@@ -161,7 +163,7 @@ fn function_cost(
         bounds: Bounds::default(),
     };
     for launch in &function.launches {
-        let OpCost { ps, bytes, .. } = launch_cost(launch, model, sizes);
+        let OpCost { ps, bytes, .. } = launch_cost(launch, target, sizes);
         let moving = u64::try_from(model.moving_ps(bytes)).unwrap_or(u64::MAX);
         let work = ps.saturating_sub(model.launch_ps);
         let bound = if moving >= work { &mut cost.bounds.memory } else { &mut cost.bounds.compute };
@@ -173,9 +175,19 @@ fn function_cost(
 }
 
 /// What one launch is expected to take; one that cannot be worked out counts as a launch and no more.
-pub fn launch_cost(launch: &Launch, model: &CostModel, sizes: &dyn Fn(&Symbol) -> Option<i64>) -> OpCost {
-    let types = |operands: &[Operand]| operands.iter().map(Operand::ty).collect::<Vec<TensorType>>();
-    let (operands, results) = (types(&launch.operands), types(&launch.results));
-    let cost = model.op_cost(&launch.op, &operands, &results, sizes);
+///
+/// What counts is the op's: not the tables and the results that a call has beside it.
+pub fn launch_cost(launch: &Launch, target: &Target, sizes: &dyn Fn(&Symbol) -> Option<i64>) -> OpCost {
+    let model = target.cost_model();
+    let given: Vec<TensorType> = launch.operands.iter().map(Operand::ty).collect();
+    let operands = match (target.device, ascend::decl(&launch.kernel)) {
+        (Device::Ascend(_), Some(decl)) => {
+            let own = given.len().saturating_sub(decl.num_constants());
+            decl.op_types(TensorOf::Operand, &given[..own])
+        }
+        (Device::Ascend(_) | Device::Cpu, _) => given,
+    };
+    let results = launch.op.infer(&operands);
+    let cost = results.ok().and_then(|results| model.op_cost(&launch.op, &operands, &results, sizes).ok());
     cost.unwrap_or(OpCost { ps: model.launch_ps, launches: 1, bytes: 0 })
 }

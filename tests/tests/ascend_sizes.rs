@@ -95,10 +95,14 @@ fn what_no_operator_takes_is_refused_with_the_rule() {
         assert_eq!(refusals.len(), 6, "{keys}: {refusals:?}");
         refusals[1].clone()
     };
-    insta::assert_snapshot!("sizes_refused", [
-        rules("qwen3-0.6b", json!({"head_dim": 576})),
-        rules("qwen3-0.6b", json!({"num_attention_heads": 600, "num_key_value_heads": 600})),
-        rules("deepseek-v3-tiny", json!({"qk_rope_head_dim": 80})),
-        rules("qwen3-moe-tiny", json!({"hidden_size": 70_016})),
-    ].join("\n"));
+    insta::assert_snapshot!(
+        "sizes_refused",
+        [
+            rules("qwen3-0.6b", json!({"head_dim": 576})),
+            rules("qwen3-0.6b", json!({"num_attention_heads": 600, "num_key_value_heads": 600})),
+            rules("deepseek-v3-tiny", json!({"qk_rope_head_dim": 80})),
+            rules("qwen3-moe-tiny", json!({"hidden_size": 70_016})),
+        ]
+        .join("\n")
+    );
 }
