@@ -76,7 +76,7 @@ impl<'a> Planner<'a> {
 
     fn place_one(&mut self, buffer: &Buffer) -> Slot {
         let fits = |slot: &SlotInfo| {
-            self.symbols.prove_le(&buffer.bytes, &slot.bytes) && slot.is_free(self.function, buffer)
+            slot.is_free(self.function, buffer) && self.symbols.prove_le(&buffer.bytes, &slot.bytes)
         };
         // The smallest that fits wastes least; which one is smallest is judged at the likely sizes.
         let size = |slot: &SlotInfo| self.symbols.likely(&slot.bytes).unwrap_or(i64::MAX);

@@ -118,12 +118,13 @@ fn extract_by(
         Ok(((graph, origins), selection)) => {
             report.origins = origins;
             report.after = pricer.price(&selection).unwrap_or_default();
+            let chosen = Chosen { needed: price::needed(space, &selection), price: report.after, selection };
             for applied in &space.applications {
                 let event = Event {
                     at: applied.at.clone(),
                     replaced: applied.replaced.clone(),
                     number: Some(applied.number),
-                    outcome: outcome(space, &pricer, &selection, applied),
+                    outcome: outcome(space, &pricer, &chosen, applied),
                 };
                 if let Some(rule) = report.rules.iter_mut().find(|rule| rule.rule == applied.rule) {
                     rule.events.push(event);
@@ -145,18 +146,25 @@ fn extract_by(
     }
 }
 
-/// What became of an application in a selection, and what the other choice would have cost.
-fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, applied: &Applied) -> Outcome {
-    let price = pricer.price(selection).unwrap_or_default();
-    let order = price::order(space, selection).unwrap_or_default();
-    let needed: Vec<&(usize, u32, Option<u32>)> =
-        applied.roots.iter().filter(|(class, ..)| order.contains(class)).collect();
-    if needed.is_empty() {
+/// The selection taken.
+struct Chosen {
+    selection: Selection,
+    price: Price,
+    /// Of each class, whether it is computed.
+    needed: Vec<bool>,
+}
+
+/// What became of an application in the selection taken, and what the other choice would have cost.
+fn outcome(space: &space::Space, pricer: &Pricer<'_>, chosen: &Chosen, applied: &Applied) -> Outcome {
+    let Chosen { selection, price, needed } = chosen;
+    let computed: Vec<&(usize, u32, Option<u32>)> =
+        applied.roots.iter().filter(|(class, ..)| needed[*class]).collect();
+    if computed.is_empty() {
         // What it replaced is not computed at all any more, but another rule's form may be built on what it made.
         let is_used = |(class, form): &(usize, u32)| {
             let class_of = &space.classes[*class];
             let is_new = class_of.forms[*form as usize].from.original.is_none();
-            is_new && !class_of.weight_only && selection[*class] == *form && order.contains(class)
+            is_new && !class_of.weight_only && selection[*class] == *form && needed[*class]
         };
         return match applied.made.iter().any(is_used) {
             true => Outcome::Fired(Cost::default()),
@@ -169,13 +177,13 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
         None => selection[*class] != *old,
     };
     let mut other = selection.clone();
-    if needed.iter().copied().any(|root| is_chosen(&root)) {
+    if computed.iter().copied().any(|root| is_chosen(&root)) {
         for (class, old, _) in &applied.roots {
             other[*class] = *old;
         }
         // What else was chosen may be built on the new form, so that the old one alone makes no graph.
         return match pricer.price(&other) {
-            Some(old) if old.lacks_more_kernels_than(&price) => Outcome::Needed,
+            Some(old) if old.lacks_more_kernels_than(price) => Outcome::Needed,
             Some(old) => Outcome::Fired(difference(&old)),
             None => Outcome::Fired(Cost::default()),
         };
@@ -186,7 +194,7 @@ fn outcome(space: &space::Space, pricer: &Pricer<'_>, selection: &Selection, app
         }
     }
     match pricer.price(&other) {
-        Some(new) if new.lacks_more_kernels_than(&price) => Outcome::NotChosen(Why::NoKernel),
+        Some(new) if new.lacks_more_kernels_than(price) => Outcome::NotChosen(Why::NoKernel),
         Some(new) => Outcome::NotChosen(Why::Dearer(difference(&new).ps)),
         None => Outcome::NotChosen(Why::Cyclic),
     }

@@ -130,6 +130,13 @@ pub(super) fn chosen<'a>(space: &'a Space, selection: &Selection, class: usize) 
     &space.classes[class].forms[selection[class] as usize]
 }
 
+/// Of each class, whether the root needs it.
+pub(super) fn needed(space: &Space, selection: &Selection) -> Vec<bool> {
+    let mut needed = vec![false; selection.len()];
+    order(space, selection).into_iter().flatten().for_each(|class| needed[class] = true);
+    needed
+}
+
 /// The classes that the root needs, operands before users; `None` if one would need itself.
 pub(super) fn order(space: &Space, selection: &Selection) -> Option<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]

@@ -5,7 +5,7 @@
 
 use mscc_ir::reference::Sampler;
 
-use super::price::{Price, Pricer, Selection, order};
+use super::price::{self, Price, Pricer, Selection, order};
 use super::space::{Class, Space};
 
 /// Rounds of improvement.
@@ -73,6 +73,7 @@ fn improve(
 ) -> Option<(Selection, Price)> {
     let moves = moves(space);
     let mut price = pricer.price(&seed)?;
+    let mut needed = price::needed(space, &seed);
     let mut selection = seed;
     for _ in 0..MAX_ROUNDS {
         let before = price;
@@ -80,13 +81,15 @@ fn improve(
             if pricer.budget == 0 {
                 return Some((selection, price));
             }
-            if step.iter().all(|(class, form)| selection[*class] == *form) {
+            // What is not computed costs nothing, whatever its form.
+            if step.iter().all(|(class, form)| selection[*class] == *form || !needed[*class]) {
                 continue;
             }
             pricer.budget -= 1;
             let moved = apply(&selection, step);
             if let Some(new) = pricer.price(&moved).filter(|new| better(new, &price)) {
                 (selection, price) = (moved, new);
+                needed = price::needed(space, &selection);
             }
         }
         if price == before {
