@@ -16,6 +16,7 @@ use mscc_ir::ops::{
 };
 use mscc_ir::{Dim, Module, SymbolTable, TensorType, step};
 
+use super::carry::carry;
 use super::rebuild::Rebuild;
 use crate::target::{Device, NoKernel, Target};
 
@@ -186,7 +187,9 @@ pub fn fit_all(forms: &mut [(&mut Module, SymbolTable)], target: &Target) -> Vec
             *function = fitted;
             sources
         });
-        fitted.collect()
+        let mut fitted: Vec<Vec<NodeId>> = fitted.collect();
+        carry(module, &target, &mut fitted);
+        fitted
     };
     forms.iter_mut().map(fit_form).collect()
 }

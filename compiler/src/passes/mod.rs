@@ -1,5 +1,6 @@
 //! Passes over modules, each in its file, and the order in which they run.
 
+mod carry;
 pub mod fit;
 pub mod fuse;
 pub mod normalise;

@@ -16,7 +16,7 @@ use crate::{DType, Dim, TensorType};
 /// | `kv`             | [T, R + D]    | as `latent_cache` | latent, then what is rotated                  |
 /// | `weight`         | \[R\]           | any float | of the norm                                           |
 /// | `cos`, `sin`     | [T, D]        | as `latent_cache` | a value for every element rotated             |
-/// | `slot_mapping`   | \[T\]           | i32       | page * block + offset; negative: not kept             |
+/// | `slot_mapping`   | \[T\]           | i32, i64  | page * block + offset; negative: not kept             |
 /// | -> `latent_cache` | [P, block, R] | as `latent_cache` | the same memory                              |
 /// | -> `rope_cache`  | [P, block, D] | as `latent_cache` | the same memory                               |
 ///
@@ -71,7 +71,7 @@ impl OpDef for KvRmsNormRopeCache {
             operands.of_dtype(index, latent.dtype)?;
             operands.shape(index, &table)?;
         }
-        operands.of_dtype(6, DType::I32)?;
+        operands.index(6)?;
         operands.shape(6, &kv.shape[..1])?;
         if self.eps.0 < 0.0 {
             return Err(operands.attribute("eps", "is negative"));

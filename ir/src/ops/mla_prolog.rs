@@ -23,7 +23,7 @@ use crate::{DType, Dim, TensorType};
 /// | `kv_down`         | [R + E, H]        | any float | to latents and the keys' part to be rotated        |
 /// | `kv_norm`         | \[R\]               | any float | of the latents' norm                               |
 /// | `cos`, `sin`      | [T, E]            | as `x`    | a value for every element rotated                  |
-/// | `slot_mapping`    | \[T\]               | i32       | page * block + offset; negative: not kept          |
+/// | `slot_mapping`    | \[T\]               | i32, i64  | page * block + offset; negative: not kept          |
 /// | -> `latent_cache` | [P, block, R]     | as `latent_cache` | the same memory                            |
 /// | -> `rope_cache`   | [P, block, E]     | as `latent_cache` | the same memory                            |
 /// | -> `q`            | [T, N, R]         | as `x`    | as [`TransposeBatchMatmul`] gives it               |
@@ -95,7 +95,7 @@ impl OpDef for MlaProlog {
             operands.of_dtype(index, x.dtype)?;
             operands.shape(index, &[tokens.clone(), rotary.clone()])?;
         }
-        operands.of_dtype(11, DType::I32)?;
+        operands.index(11)?;
         operands.shape(11, std::slice::from_ref(&tokens))?;
         for (name, eps) in [("q_eps", self.q_eps), ("kv_eps", self.kv_eps)] {
             if eps.0 < 0.0 {
