@@ -34,13 +34,15 @@
 //! A layer's parameters may use `i`; layers whose parameters come out equal are one kind.
 
 mod expr;
+mod expr_eval;
 mod expr_parse;
 mod family;
 mod setting;
 mod steps;
 mod yaml;
 
-pub use expr::{Expr, ExprError, ExprProblem, MAX_WORK};
+pub use expr::{Expr, ExprError, ExprProblem};
+pub use expr_eval::MAX_WORK;
 #[cfg(test)]
 pub(crate) use family::KEYS;
 pub use family::{Argument, Family, Filling, Layers, Requirement, Slot};
