@@ -9,15 +9,8 @@ use mscc_ir::plan::fusion::Cost;
 
 use super::families::fill;
 
-/// Models of the table: configs and models in the repository.
-const MODELS: [&str; 6] = [
-    "configs/deepseek-v3-671b.json",
-    "configs/qwen3-235b-a22b.json",
-    "configs/qwen3-32b.json",
-    "configs/llama-3.1-70b.json",
-    "models/bard-qwen3",
-    "models/bard-deepseek-v3",
-];
+/// The models of the table: paths of configs and models beside this list.
+const MODELS: &str = "fusion_models.json";
 const TARGETS: [&str; 2] = ["ascend910b3", "cpu"];
 
 /// The page about fusion: the one there is, with what is between its marks made anew.
@@ -31,10 +24,11 @@ pub fn page(root: &Path) -> anyhow::Result<String> {
 fn table(data: &Path) -> anyhow::Result<String> {
     let mut text = String::from("| model | target | step | launches | moved, MB | time, ms | saves |\n");
     text.push_str("|---|---|---|--:|--:|--:|--:|\n");
-    for model in MODELS {
+    let models = fs::read(data.join(MODELS)).context(MODELS)?;
+    for model in serde_json::from_slice::<Vec<String>>(&models).context(MODELS)? {
         for target in TARGETS {
             let options = Options {
-                model: Some(data.join(model)),
+                model: Some(data.join(&model)),
                 target: Some(target.to_owned()),
                 ..Options::default()
             };
