@@ -62,22 +62,18 @@ fn the_search_finds_the_cheapest_of_every_layer_kind() {
             steps += 1;
         }
     });
-    println!("{steps} layer kinds at sizes of a step, {choices} independent choices");
-    assert!(steps >= 1000, "{steps} layer kinds at sizes of a step");
+    assert!(steps >= 1000 && choices >= 1000, "{steps} layer kinds at sizes of a step, {choices} choices");
     // Layer kinds for which the form chosen was not proved to be the cheapest.
     insta::assert_snapshot!(short.join("\n"), @"");
 }
 
 #[test]
 fn rules_come_to_an_end_of_themselves() {
-    let mut most = (0, String::new());
     each_layer_kind(|name, _, saturated| {
         assert!(saturated.diagnostics.is_empty(), "{name}: {:?}", saturated.diagnostics);
         let (given, last) = (saturated.graph.len(), saturated.growth.last().unwrap());
         assert!(last.nodes <= MOST_GROWTH * given, "{name}: {given} nodes became {}", last.nodes);
-        most = most.clone().max((100 * last.nodes / given, name.to_owned()));
     });
-    println!("{} % of the nodes given: {}", most.0, most.1);
 }
 
 /// All selections of a layer small enough for that are tried.
