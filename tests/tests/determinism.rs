@@ -2,6 +2,7 @@
 //! compilations going on beside it.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -25,6 +26,28 @@ fn a_hundred_plans_of_small_models() {
 #[test]
 fn plans_of_a_large_mixture_of_experts() {
     TARGETS.iter().for_each(|target| check(&config("deepseek-v3-671b"), target, 4));
+}
+
+/// Layers of one kind are one function, so that what is done of each does not grow with the layers.
+#[test]
+fn ten_times_the_layers_are_the_same_functions() {
+    let text = fs::read_to_string(config("deepseek-v3-671b")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for target in TARGETS {
+        let compiled = |layers: u32| {
+            let given = "\"num_hidden_layers\": 61";
+            assert!(text.contains(given));
+            let path = dir.path().join("config.json");
+            fs::write(&path, text.replace(given, &format!("\"num_hidden_layers\": {layers}"))).unwrap();
+            let options =
+                Options { model: Some(path), target: Some(target.to_owned()), ..Options::default() };
+            compile(&options, true).unwrap()
+        };
+        let (few, many) = (compiled(61), compiled(610));
+        assert_eq!(few.fused.functions.len(), many.fused.functions.len());
+        assert!(few.reports.iter().zip(&many.reports).all(|(few, many)| few.growth == many.growth));
+        assert_eq!(few.fused.program.len(), many.fused.program.len());
+    }
 }
 
 #[test]
@@ -69,8 +92,8 @@ fn check(model: &Path, target: &str, times: u64) {
 /// The bytes of the plan with what is made of the traced model by rules in an order that the seed gives.
 fn shuffled(compiled: &Compiled, target: &str, seed: u64) -> Vec<u8> {
     let target = Target::by_name(target).unwrap();
-    let mut forms =
-        forms(&compiled.traced, LatentForm::Auto, &shuffled_rules(seed), None, &target).expect("rules are sound");
+    let mut forms = forms(&compiled.traced, LatentForm::Auto, &shuffled_rules(seed), None, &target)
+        .expect("rules are sound");
     let lowered = lower(&forms, &target).unwrap();
     let any = forms.pop().unwrap();
     assert!(any.module == compiled.fused && any.reports == compiled.reports, "rules shuffled by {seed}");
