@@ -60,8 +60,8 @@ pub fn write_operators(out: &mut String, plan: &Plan) -> fmt::Result {
         let (name, entry, unchecked) = (decl.name, decl.entry, decl.unchecked.len());
         writeln!(out, "  {name:<24} {entry:<36} {launches:>5} {limits:>3} {unchecked:>3}")?;
     }
-    let bare: Vec<&str> =
-        operators.iter().filter(|operator| operator.limits == 0).map(|operator| operator.decl.name).collect();
+    let is_bare = |operator: &&Operator| operator.limits == 0 && operator.decl.unchecked.is_empty();
+    let bare: Vec<&str> = operators.iter().filter(is_bare).map(|operator| operator.decl.name).collect();
     if !bare.is_empty() {
         writeln!(out, "  warning: beside types and shapes, no rule is known of {}", bare.join(", "))?;
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use mscc_compiler::cost::CostModel;
 use mscc_compiler::predict::{Prediction, predict};
 use mscc_ir::kernels::ascend::{Format, Soc};
 use mscc_ir::plan::Plan;
@@ -35,6 +36,17 @@ pub fn write_predictions(out: &mut String, plan: &Plan) -> fmt::Result {
     for uncertain in soc.uncertain {
         writeln!(out, "  uncertain: {uncertain}")?;
     }
+    let model = CostModel::ascend(soc);
+    let (gb_s, gflops) = (model.bytes_per_second as f64 / 1e9, model.half_flops_per_second as f64 / 1e9);
+    writeln!(
+        out,
+        "  assumed: {:.1} of the bandwidth, {:.0} GB/s; {:.1} of the peak of products, {:.0} TFLOP/s; {} µs a launch",
+        gb_s / f64::from(soc.memory_gb_s),
+        gb_s,
+        gflops / soc.half_gflops() as f64,
+        gflops / 1e3,
+        model.launch_ps / 1_000_000
+    )?;
     for prediction in predictions(plan) {
         let step = prediction.step;
         writeln!(

@@ -205,6 +205,7 @@ fused_infer! {
             "B <= 4096";
     }
     unchecked {
+        "sequences of one new token are documented without a mask: steps mix them with longer ones, and it hides nothing of theirs",
         "pages within the cache: values are not known before the call, the engine keeps it",
         "an older document takes bf16 and pages of 128, 512 or 1024 tokens only: held are the rules of 2026",
     }
@@ -234,6 +235,7 @@ fused_infer! {
             "B <= 4096";
     }
     unchecked {
+        "sequences of one new token are documented without a mask: steps mix them with longer ones, and it hides nothing of theirs",
         "pages within the cache: values are not known before the call, the engine keeps it",
         "an older document takes bf16 and pages of 128, 512 or 1024 tokens only: held are the rules of 2026",
         "an older document has no bands in the layout of sequences one after the other: held are the rules of 2026",
@@ -264,6 +266,7 @@ fused_infer_v4! {
             "B <= 4096";
     }
     unchecked {
+        "sequences of one new token are documented without a mask: steps mix them with longer ones, and it hides nothing of theirs",
         "pages within the cache: values are not known before the call, the engine keeps it",
         "an older document takes bf16 and pages of 128, 512 or 1024 tokens only: held are the rules of 2026",
     }
@@ -293,6 +296,7 @@ fused_infer_v4! {
             "B <= 4096";
     }
     unchecked {
+        "sequences of one new token are documented without a mask: steps mix them with longer ones, and it hides nothing of theirs",
         "pages within the cache: values are not known before the call, the engine keeps it",
         "an older document takes bf16 and pages of 128, 512 or 1024 tokens only: held are the rules of 2026",
         "an older document has no bands in the layout of sequences one after the other: held are the rules of 2026",
@@ -391,9 +395,36 @@ fused_infer! {
             "Q <= 16", "T <= 1048576", "B <= 4096";
     }
     unchecked {
+        "sequences of one new token are documented without a mask: steps mix them with longer ones, and it hides nothing of theirs",
         "pages within the cache: values are not known before the call, the engine keeps it",
     }
     example "T=6 N=4 R=512 D=64 P=8 S=16 B=2 M=3 Q=16", "scale=0.1";
+}
+
+fused_infer! {
+    /// The same for sequences of one new token each, which nothing is hidden from.
+    LATENT_ATTENTION_ROWS = latent_attention_rows: LatentAttention;
+    fallback LATENT_ATTENTION_ROWS_V3 = latent_attention_rows_v3, "latent_attention_rows_v3";
+    query operand(0, "[T, N, R]"), key operand(2, "[P, S, R]"), value operand(2, "[P, S, R]"),
+        out result(0, "[T, N, R]");
+    rope operand(1, "[T, N, D]"), operand(3, "[P, S, D]");
+    lengths Source::Host { operand: 5, shape: "[B + 1]", skip: 1 },
+        Source::Host { operand: 6, shape: "[B]", skip: 0 };
+    table operand(4, "[B, M]");
+    heads "N", "1";
+    layout "TND", block Source::Size("S");
+    mask Source::Null, 0, Source::Int(ALL_TOKENS), Source::Int(ALL_TOKENS);
+    dtypes {
+        A2_A3: "f16 f16 f16 i32 f16 f16 -> f16 f32", "bf16 bf16 bf16 i32 bf16 bf16 -> bf16 f32";
+    }
+    limits {
+        A2_A3: "R == 512", "D == 64", "N in {1, 2, 4, 8, 16, 32, 64, 128}", "S % 16 == 0", "S <= 1024", "S >= 16",
+            "Q <= 1", "T <= 1048576", "B <= 4096";
+    }
+    unchecked {
+        "pages within the cache: values are not known before the call, the engine keeps it",
+    }
+    example "T=6 N=4 R=512 D=64 P=8 S=16 B=4 M=3 Q=1", "scale=0.1";
 }
 
 fused_infer! {

@@ -135,6 +135,8 @@ pub static DECLS: &[&AclnnDecl] = &[
     &attention::TOKEN_ATTENTION,
     &attention::TOKEN_ATTENTION_V3,
     &attention::TOKEN_ATTENTION_310P,
+    &attention::LATENT_ATTENTION_ROWS,
+    &attention::LATENT_ATTENTION_ROWS_V3,
     &attention::LATENT_ATTENTION,
     &attention::LATENT_ATTENTION_V3,
     &attention::RAGGED_ATTENTION,

@@ -79,9 +79,9 @@ fn predictions_for_scripts() {
         assert!((bounds.iter().sum::<f64>() / time - 1.0).abs() < 1e-9, "{step}");
     }
     let operators = plan["operators"].as_array().unwrap();
-    let attention = operators.iter().find(|operator| operator["kernel"] == "latent_attention").unwrap();
+    let attention = operators.iter().find(|operator| operator["kernel"] == "latent_attention_rows").unwrap();
     assert_eq!(attention["entry"], "aclnnFusedInferAttentionScoreV4");
-    assert_eq!(attention["fallback"], "latent_attention_v3");
+    assert_eq!(attention["fallback"], "latent_attention_rows_v3");
     assert!(attention["limits"].as_u64().unwrap() > 5);
     let summary = bench.ok(&["inspect", "plan.bin"]);
     assert!(summary.contains("warning: weights alone are more than one ascend910b3 has"), "{summary}");
