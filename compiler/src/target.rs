@@ -2,7 +2,7 @@
 
 use mscc_ir::kernels::ascend::{self, AclnnDecl, Call, Family, Soc, Usage, Violation};
 use mscc_ir::kernels::{self, KernelDecl};
-use mscc_ir::ops::Op;
+use mscc_ir::ops::{Op, OpKind};
 use mscc_ir::{DType, SymbolTable, TensorType};
 
 use crate::cost::{self, CostModel};
@@ -139,13 +139,29 @@ impl Target {
                     }
                 }
                 if let Some((_, reason)) = ascend::WITHOUT_CALL.iter().find(|(kind, _)| *kind == op.kind()) {
-                    let found = "nothing that has an operator took it in".to_owned();
+                    let found =
+                        format!("nothing that has an operator took it in{}", wholes(op.kind(), soc.family));
                     refused.0.push((op.kind().name(), vec![Violation { rule: (*reason).to_owned(), found }]));
                 }
                 Err(refused)
             }
         }
     }
+}
+
+/// Of the operators that compute what an op is part of, what they ask for on a device.
+fn wholes(part: OpKind, family: Family) -> String {
+    let Some(whole) = ascend::part_of(part) else { return String::new() };
+    let runs = |decl: &&AclnnDecl| decl.parsed.rows.iter().any(|(socs, _)| socs.has(family));
+    let mut text = String::new();
+    for decl in ascend::decls_for(whole).filter(runs) {
+        let limits = decl.limits.iter().filter(|limit| limit.socs.has(family));
+        let limits = limits.map(|limit| limit.rule.to_owned());
+        let rules: Vec<String> = limits.chain(decl.only.iter().map(|only| only.rule())).collect();
+        let rules = if rules.is_empty() { "other types or shapes".to_owned() } else { rules.join(", ") };
+        text.push_str(&format!("; {} (`{}`) wants {rules}", decl.entry, decl.name));
+    }
+    if text.is_empty() { format!("; `{}` has no operator on {}", whole.name(), family.name()) } else { text }
 }
 
 impl Kernel {

@@ -119,6 +119,8 @@ fn every_config_compiles_for_every_device_or_is_refused_for_a_documented_reason(
     for (target, name, error) in &refused {
         assert!(error.contains("has no kernel for"), "{target}, {name}: {error}");
         assert!(!error.contains("bug of mscc"), "{target}, {name}: {error}");
+        // The larger devices have an operator for all that models are made of: a part left over is a fusion that is lacking.
+        assert!(*target == "ascend310p" || !error.contains("took it in"), "{target}, {name}: {error}");
     }
     insta::assert_snapshot!("every_config", table);
 }

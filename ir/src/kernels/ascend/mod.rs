@@ -218,6 +218,16 @@ pub static WITHOUT_CALL: &[(OpKind, &str)] = &[
     (OpKind::Transpose, "a view; the operators that take none get a copy"),
 ];
 
+/// The op with an operator that computes what a part without one is of.
+pub fn part_of(part: OpKind) -> Option<OpKind> {
+    match part {
+        OpKind::FloorDiv => Some(OpKind::MoeInitRouting),
+        OpKind::IndexAdd => Some(OpKind::MoeFinalizeRouting),
+        OpKind::KeepGroups => Some(OpKind::MoeGating),
+        _ => None,
+    }
+}
+
 /// The declaration of this name.
 pub fn decl(name: &str) -> Option<&'static AclnnDecl> {
     DECLS.iter().copied().find(|decl| decl.name == name)
