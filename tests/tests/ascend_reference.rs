@@ -8,11 +8,15 @@
 #[path = "../../models/tests/prefill/mod.rs"]
 mod prefill;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
-use mscc_checkpoint::MappedCheckpoint;
+use mscc_checkpoint::{Checkpoint, MappedCheckpoint};
 use mscc_compiler::{Options, compile};
 use mscc_ir::Module;
+use mscc_ir::graph::Leaf;
+use mscc_ir::ops::OpKind;
 use mscc_ir::reference::Tensor;
 use mscc_models::hf::ModelDir;
 use mscc_tests::{FIXTURES, data};
@@ -87,6 +91,80 @@ fn in_steps(run: &mut Prefill<'_>, prompts: &[(Vec<i64>, Tensor)], what: &str) {
         }
         assert!(rows.next().is_none(), "{what}: more logits than tokens");
         cached = sequences.iter().map(|(ids, _)| ids.len()).collect();
+    }
+}
+
+/// Weights of all sizes that a config asks for, small and of no pattern, as a checkpoint in `dir`.
+fn write_weights(module: &Module, dir: &Path) {
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    let mut state = 1u64;
+    for call in &module.program {
+        for (layer, (value, leaf)) in call
+            .layers
+            .clone()
+            .flat_map(|layer| module.functions[call.function].leaves().map(move |leaf| (layer, leaf)))
+        {
+            let Leaf::Weight(name) = leaf else { continue };
+            let ty = module.functions[call.function].ty(value);
+            let mut shape: Vec<usize> =
+                ty.shape.iter().map(|size| size.as_const().unwrap() as usize).collect();
+            let members = if name.is_stacked() { shape.remove(0) } else { 1 };
+            for member in 0..members as u32 {
+                let data = (0..shape.iter().product()).flat_map(|_| {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let unit = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
+                    half::bf16::from_f32(unit * 0.05).to_le_bytes()
+                });
+                let data = data.collect();
+                tensors.insert(name.member(member).render(i64::from(layer)), (shape.clone(), data));
+            }
+        }
+    }
+    let views = tensors.iter().map(|(name, (shape, data))| {
+        (name, safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, shape.clone(), data).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, &dir.join("model.safetensors")).unwrap();
+}
+
+/// Latent attention of the widths that operators take whole, and of those that caches are filled up for.
+#[test]
+fn latent_attention_of_real_widths_computes_what_the_authors_wrote() {
+    for (rank, wanted) in [(512, OpKind::MlaProlog), (500, OpKind::InterleaveRope)] {
+        let text = fs::read_to_string(data().join("configs/ascend-latent.json")).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        let small = serde_json::json!({
+            "kv_lora_rank": rank, "vocab_size": 64,
+            "intermediate_size": 64, "moe_intermediate_size": 64,
+        });
+        config.as_object_mut().unwrap().extend(small.as_object().unwrap().clone());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        fs::write(&path, config.to_string()).unwrap();
+        let options =
+            Options { model: Some(path), target: Some("ascend910b3".to_owned()), ..Options::default() };
+        let compiled = compile(&options, true).unwrap();
+        write_weights(&compiled.traced, dir.path());
+        let weights = Checkpoint::open_files(dir.path(), &["model.safetensors"]).unwrap();
+        let weights = MappedCheckpoint::new(weights).unwrap();
+        let prompts =
+            [vec![3, 60, 7, 7, 21], vec![9, 1, 33], vec![2, 50, 12, 40, 63, 5]].map(|ids: Vec<i64>| {
+                let mut written = Prefill::new(&compiled.traced, &weights, ids.clone(), BLOCK_SIZE);
+                written.run();
+                (ids, written.outputs["logits"].clone())
+            });
+        let forms: Vec<&Module> =
+            compiled.forms.iter().map(|form| &form.module).chain([&compiled.fused]).collect();
+        let has = |module: &&Module| {
+            let mut nodes = module.functions.iter().flat_map(|function| function.nodes());
+            nodes.any(|(_, node)| node.op().is_some_and(|op| op.kind() == wanted))
+        };
+        assert_eq!(forms.len(), 2, "rank {rank}");
+        assert!(forms.iter().any(has), "rank {rank}");
+        for module in forms {
+            let mut run = Prefill::of_at_most(module, &weights, BLOCK_SIZE as usize, BLOCK_SIZE);
+            in_steps(&mut run, &prompts, &format!("latents of {rank}"));
+        }
     }
 }
 
