@@ -30,9 +30,9 @@ pub trait MatchView {
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It is a tensor of the checkpoint.
+    /// It is a tensor of the checkpoint, or one of those that the function as given computes from some.
     SourceWeight,
-    /// It is computed from tensors of the checkpoint alone.
+    /// A rule computes it from tensors of the checkpoint alone.
     Weight,
     /// It depends on the step's inputs.
     Activation,
@@ -41,8 +41,8 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Origin::SourceWeight => "a tensor of the checkpoint",
-            Origin::Weight => "computed from weights",
+            Origin::SourceWeight => "a weight that the function came with",
+            Origin::Weight => "made of weights by a rule",
             Origin::Activation => "no weight",
         })
     }
@@ -184,7 +184,7 @@ pub const GUARDS: &[Guard] = &[
     },
     Guard {
         name: "source_weight",
-        doc: "all are tensors of the checkpoint, not computed from some",
+        doc: "all are weights that the function came with, not made by a rule",
         params: &[Param::Values],
         repeats: true,
         each: true,
@@ -376,15 +376,17 @@ fn f32_holds(args: &[GuardArg], view: &dyn MatchView) -> Checked {
     }
 }
 
-/// Whether every value of float type `a` is one of float type `b`.
-fn embeds(a: DType, b: DType) -> bool {
+/// Whether every value of type `a` is one of type `b`, as far as casts go.
+pub fn embeds(a: DType, b: DType) -> bool {
     match a {
         DType::F64 => b == DType::F64,
         DType::F32 => matches!(b, DType::F64 | DType::F32),
         DType::F16 => matches!(b, DType::F64 | DType::F32 | DType::F16),
         DType::BF16 => matches!(b, DType::F64 | DType::F32 | DType::BF16),
         DType::F8E4M3 => b.is_float(),
-        DType::I64 | DType::I32 | DType::I8 | DType::U8 | DType::I4 | DType::Bool => false,
+        DType::I64 => b == DType::I64,
+        DType::I32 => matches!(b, DType::I64 | DType::I32),
+        DType::I8 | DType::U8 | DType::I4 | DType::Bool => false,
     }
 }
 

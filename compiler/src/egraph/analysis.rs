@@ -15,7 +15,7 @@ pub(super) struct Types {
     pub leaves: Vec<(Leaf, TensorType)>,
     /// Their names, in the same order.
     pub leaf_names: Vec<String>,
-    /// The rule being applied, for blame.
+    /// The rule being applied, for blame; empty while the function is put in.
     pub rule: String,
     /// What must not happen: classes of different types made equal, or a node without a type.
     pub unsound: Option<Unsound>,
@@ -37,7 +37,8 @@ pub(super) struct ClassData {
     pub types: SmallVec<[TensorType; 1]>,
     /// Whether a member depends on weights alone; all members are equal, so then all do.
     pub weight_only: bool,
-    /// Whether a member is a tensor of the checkpoint.
+    /// Whether it is a weight as the function came with it: a tensor of the checkpoint, cast or laid out otherwise
+    /// perhaps, but by no rule.
     pub source_weight: bool,
     /// How many of its results, the first ones, are memory written that outlives the step.
     pub writes: usize,
@@ -58,13 +59,20 @@ impl Analysis<ENode> for Types {
 
     fn make(egraph: &mut Classes, node: &ENode, id: Id) -> ClassData {
         let born = u32::try_from(usize::from(id)).unwrap_or(u32::MAX);
-        let data =
-            |types, weight_only| ClassData { types, weight_only, source_weight: false, writes: 0, born };
+        // While no rule is being applied, nodes are those of the function.
+        let is_given = egraph.analysis.rule.is_empty();
+        let data = |types, weight_only| ClassData {
+            types,
+            weight_only,
+            source_weight: weight_only && is_given,
+            writes: 0,
+            born,
+        };
         match &node.head {
             Head::Leaf(index) => {
                 let (leaf, ty) = &egraph.analysis.leaves[*index as usize];
                 let is_weight = matches!(leaf, Leaf::Weight(_));
-                ClassData { source_weight: is_weight, ..data(SmallVec::from_iter([ty.clone()]), is_weight) }
+                data(SmallVec::from_iter([ty.clone()]), is_weight)
             }
             Head::Op(op) => {
                 let types: Vec<TensorType> =

@@ -18,6 +18,7 @@ use super::matcher::{Match, View};
 use super::provenance::{Provenance, join_names};
 use super::report::Refusal;
 use crate::cost::Target;
+use crate::passes::normalise::without_dtype;
 
 /// A rule's right side with all that is needed to build it, found fit.
 pub(super) struct Plan {
@@ -112,7 +113,10 @@ impl Planner<'_> {
         let types = args.iter().map(|arg| self.ty(*arg).cloned()).collect::<Result<Vec<_>, _>>()?;
         let weight_only = args.iter().all(|arg| self.weight_only(*arg));
         let results = op.infer(&types).map_err(Refusal::Types)?;
-        let op = Arc::new(op);
+        // As normalisation writes it: a result type only where it is another than the op gives by itself.
+        let plain = without_dtype(&op);
+        let says_nothing = plain != op && plain.infer(&types).is_ok_and(|types| types == results);
+        let op = Arc::new(if says_nothing { plain } else { op });
         let known = self.known(&op, &args);
         let needs_kernel = !weight_only && !op.kind().is_view() && !given && known.is_none();
         if needs_kernel && !self.target.supports(&op, &types) {

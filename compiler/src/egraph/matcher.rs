@@ -107,11 +107,11 @@ impl<'a, 'r> Matcher<'a, 'r> {
         sites
     }
 
-    /// Classes in which a clause may match that is bound to earlier ones by its operands alone. Of two nodes of one op
-    /// the first found is the older one, so that no pair is found twice.
+    /// Classes in which a clause may match that is bound to earlier ones by its operands alone. Of two nodes that look
+    /// alike the first found is the older one, so that no pair is found twice.
     fn joined(&self, index: usize, partial: &Match<'r>) -> Vec<Id> {
-        let op = self.rule.matches[index].term.op;
-        let earlier = self.rule.matches[..index].iter().filter(|clause| clause.term.op == op);
+        let term = &self.rule.matches[index].term;
+        let earlier = self.rule.matches[..index].iter().filter(|clause| look_alike(&clause.term, term));
         let roots = earlier.filter_map(|clause| partial.values.get(clause.bind.as_str()));
         let youngest = roots.map(|root| self.classes[root[0]].data.born).max();
         let mut anchors = self.anchors(index);
@@ -139,7 +139,32 @@ impl<'a, 'r> Matcher<'a, 'r> {
                 }
             }
         }
-        groups.into_values().filter(|group| group.len() > 1).map(|group| self.join(group)).collect()
+        groups.into_values().flat_map(|group| self.joined_siblings(group)).collect()
+    }
+
+    /// All siblings in one match; and where guards refuse that, those of them together that may be.
+    fn joined_siblings(&self, group: Vec<Match<'r>>) -> Vec<Match<'r>> {
+        let holds = |found: &Match<'r>| {
+            let view = View { classes: self.classes, found };
+            self.rule.guards.iter().all(|call| check_guard(call, &view).is_ok())
+        };
+        let all = self.join(group.clone());
+        let mut parts: Vec<Vec<Match<'r>>> = Vec::new();
+        if group.len() > 2 && !holds(&all) {
+            for found in group.iter().cloned() {
+                let fits = |part: &&mut Vec<Match<'r>>| {
+                    holds(&self.join(part.iter().cloned().chain([found.clone()]).collect()))
+                };
+                match parts.iter_mut().find(fits) {
+                    Some(part) => part.push(found),
+                    None => parts.push(vec![found]),
+                }
+            }
+        }
+        // The refused whole goes first: the report says what stood against it.
+        let parts = parts.into_iter().filter(|part| part.len() > 1).map(|part| self.join(part));
+        let whole = (group.len() > 1).then_some(all);
+        whole.into_iter().chain(parts).collect()
     }
 
     /// Whether the sibling passes the guards that judge each by itself.
@@ -255,6 +280,23 @@ impl<'a, 'r> Matcher<'a, 'r> {
             }
         }
     }
+}
+
+/// Whether two patterns differ in the names of their variables alone.
+fn look_alike(a: &Term, b: &Term) -> bool {
+    let attrs_alike = |((name, a), (other, b)): (&(String, AttrTerm), &(String, AttrTerm))| {
+        name == other && (a == b || matches!((a, b), (AttrTerm::Var(_), AttrTerm::Var(_))))
+    };
+    let args_alike = |(a, b): (&Arg, &Arg)| match (a, b) {
+        (Arg::Term(a), Arg::Term(b)) => look_alike(a, b),
+        (Arg::Output(a), Arg::Output(b)) => a.index == b.index,
+        (Arg::Var(_), Arg::Var(_)) | (Arg::Star(_), Arg::Star(_)) => true,
+        (Arg::Term(_) | Arg::Output(_) | Arg::Var(_) | Arg::Star(_), _) => false,
+    };
+    a.op == b.op
+        && (a.args.len(), a.attrs.len()) == (b.args.len(), b.attrs.len())
+        && a.args.iter().zip(&b.args).all(args_alike)
+        && a.attrs.iter().zip(&b.attrs).all(attrs_alike)
 }
 
 /// `name` stands for `class`, unless it stands for another already.

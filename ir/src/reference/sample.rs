@@ -253,11 +253,11 @@ fn reader(graph: &Graph, value: Value) -> Option<(NodeId, &Node, Domain)> {
     readers(graph, value).next()
 }
 
-/// The users of `value`, in whatever shape, that care about its values, and how.
+/// The users of `value`, in whatever order, shape and type, that care about its values, and how.
 fn readers(graph: &Graph, value: Value) -> impl Iterator<Item = (NodeId, &Node, Domain)> {
     let mut same = vec![value];
     for (id, node) in graph.nodes() {
-        if matches!(node.op(), Some(Op::Reshape(_))) && same.contains(&node.operands[0]) {
+        if matches!(node.op(), Some(Op::Reshape(_) | Op::Cast(_) | Op::Transpose(_))) && same.contains(&node.operands[0]) {
             same.push(Value { node: id, index: 0 });
         }
     }

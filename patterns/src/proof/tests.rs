@@ -54,11 +54,8 @@ fn other_values_are_found() {
 fn wrong_split_sizes_are_found() {
     let rule = changed("merge_matmul", "sizes(?w*, 0)", "sizes(?w*, 1)");
     assert!(matches!(prove(&rule, 7, ROUNDS), Err(ProofFailure::RightSide { .. })));
-    let rule = changed(
-        "merge_matmul",
-        "(concat ?w* {axis=0}) {trans_b=true}",
-        "(concat ?w* {axis=1}) {trans_b=true}",
-    );
+    let rule =
+        changed("merge_matmul", "(concat ?w* {axis=0}) {trans_b=true", "(concat ?w* {axis=1}) {trans_b=true");
     assert!(matches!(prove(&rule, 7, ROUNDS), Err(ProofFailure::RightSide { .. })));
 }
 
