@@ -129,7 +129,7 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     let family = family(options)?;
     let (traced, note) = trace(family.as_ref(), &config, checkpoint.as_ref(), &resolved, &target)?;
     let rules = rules::load(options.rules.as_deref().unwrap_or_default())?;
-    let rules = rules::without(rules, options.without_rule.as_deref().unwrap_or_default())?;
+    let rules = rules::without(rules, options)?;
     let mut forms = forms(
         &cast_weights(&traced.module, resolved.dtype, target.knows_bf16()),
         resolved.latent_attention,
@@ -220,11 +220,17 @@ fn trace(
     Ok((traced, differs.then(note)))
 }
 
+/// What a plan says of a rule that was left out.
+pub fn left_out(rule: &str) -> String {
+    format!("compiled without rule {rule}")
+}
+
 /// What a plan that was made to look for a fault says of itself.
 fn unlike_default(options: &Options) -> Vec<String> {
     let without = options.without_rule.iter().flatten();
-    let without = without.map(|rule| format!("compiled without rule {rule}"));
-    let stopped = options.stop_after_rewrite.map(|last| format!("compiled with no rewrite after number {last}"));
+    let without = without.map(|rule| left_out(rule));
+    let stopped =
+        options.stop_after_rewrite.map(|last| format!("compiled with {last} rewrites at most"));
     without.chain(stopped).collect()
 }
 

@@ -24,7 +24,7 @@ pub mod savings;
 pub mod target;
 
 pub use advice::OTHER_TOKENIZERS;
-pub use compile::{CompileError, Compiled, TOKENIZER_FILE, compile, rewrites};
+pub use compile::{CompileError, Compiled, TOKENIZER_FILE, compile, left_out, rewrites};
 pub use model_yaml::{ModelYaml, ModelYamlError};
 pub use options::{
     MAX_BLOCK_SIZE, MAX_MODEL_LEN, MAX_NUM_BATCHED_TOKENS, OptionError, OptionPlace, Options, Resolved,

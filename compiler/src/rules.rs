@@ -6,6 +6,7 @@ use mscc_models::hf::nearest;
 use mscc_patterns::{ProofFailure, Rule, RuleError};
 
 use crate::files::{MAX_BYTES, read_text};
+use crate::options::{Named, OptionPlace, Options};
 
 /// Random instances on which a user's rule is proved.
 const PROOF_ROUNDS: u32 = 20;
@@ -35,12 +36,14 @@ pub enum RulesError {
         name: String,
     },
     /// A rule to be left out that is none.
-    #[error("option `without_rule` (--without-rule): there is no rule `{name}`{}", nearest.as_ref().map_or(String::new(), |name| format!(", did you mean `{name}`?")))]
+    #[error("{}: there is no rule `{name}`{}", Named("without_rule", place.as_deref()), nearest.as_ref().map_or(String::new(), |name| format!(", did you mean `{name}`?")))]
     Unknown {
         /// The name.
         name: String,
         /// The rule that was probably meant.
         nearest: Option<String>,
+        /// Where the option stands, if a file gives it.
+        place: Option<Box<OptionPlace>>,
     },
     /// A rule whose sides do not compute the same.
     #[error("{}: rule `{name}` does not hold: {failure}", .path.display())]
@@ -78,14 +81,16 @@ pub fn load(files: &[PathBuf]) -> Result<Vec<Rule>, RulesError> {
     Ok(rules)
 }
 
-/// All rules but those named.
+/// All rules but those that the options leave out.
 ///
 /// Errors: a name that no rule has.
-pub fn without(mut rules: Vec<Rule>, names: &[String]) -> Result<Vec<Rule>, RulesError> {
+pub fn without(mut rules: Vec<Rule>, options: &Options) -> Result<Vec<Rule>, RulesError> {
+    let names = options.without_rule.as_deref().unwrap_or_default();
     for name in names {
         if !rules.iter().any(|rule| rule.name == *name) {
             let nearest = nearest(name, rules.iter().map(|rule| rule.name.as_str())).map(str::to_owned);
-            return Err(RulesError::Unknown { name: name.clone(), nearest });
+            let place = options.place("without_rule");
+            return Err(RulesError::Unknown { name: name.clone(), nearest, place });
         }
     }
     rules.retain(|rule| !names.contains(&rule.name));

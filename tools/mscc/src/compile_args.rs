@@ -20,16 +20,16 @@ pub struct CompileArgs {
     #[arg(long)]
     compute_dtype: Option<String>,
     /// Longest sequence, in tokens [default: the model's own limit]
-    #[arg(long, value_name = "N", value_parser = up_to::<MAX_MODEL_LEN>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to::<MAX_MODEL_LEN>)]
     max_model_len: Option<u32>,
     /// Most sequences in a step [default: 64]
-    #[arg(long, value_name = "N", value_parser = up_to::<MAX_NUM_BATCHED_TOKENS>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to::<MAX_NUM_BATCHED_TOKENS>)]
     max_num_seqs: Option<u32>,
     /// Most new tokens in a step [default: 2048]
-    #[arg(long, value_name = "N", value_parser = up_to::<MAX_NUM_BATCHED_TOKENS>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to::<MAX_NUM_BATCHED_TOKENS>)]
     max_num_batched_tokens: Option<u32>,
     /// Tokens of a cache page [default: 16]
-    #[arg(long, value_name = "N", value_parser = up_to::<MAX_BLOCK_SIZE>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to::<MAX_BLOCK_SIZE>)]
     block_size: Option<u32>,
     /// Form of attention over cached latents: auto, absorbed, expanded; of one form, logits do not depend on how a
     /// prompt is cut into steps [default: auto]
@@ -47,11 +47,11 @@ pub struct CompileArgs {
     /// File with rewrite rules of your own, which are proved first; may be given several times
     #[arg(long, value_name = "FILE")]
     rules: Vec<PathBuf>,
-    /// Rewrite rule that is left out, by name; may be given several times
-    #[arg(long, value_name = "RULE")]
+    /// Rewrite rules that are left out, by name
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
     without_rule: Vec<String>,
     /// Make no more rewrites after so many, to find one that is at fault; `mscc explain` numbers them
-    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>)]
     stop_after_rewrite: Option<u32>,
     /// Take warnings about the model's files as errors: keys and tensors that nobody reads
     #[arg(long)]

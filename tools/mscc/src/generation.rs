@@ -23,7 +23,7 @@ const DEFAULT_MAX_TOKENS: u32 = 128;
 #[derive(clap::Args)]
 pub struct GenerationArgs {
     /// Most tokens to generate [default: 128; in a conversation, as many as fit]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub max_tokens: Option<u32>,
     /// Go on behind the model's end tokens
     #[arg(long)]

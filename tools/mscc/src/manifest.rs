@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use mscc_compiler::files;
+use mscc_compiler::{files, left_out};
 use mscc_ir::plan::fusion::Outcome;
 use mscc_ir::plan::{Function, Plan};
 use serde::{Deserialize, Serialize};
@@ -35,11 +35,15 @@ pub enum ManifestError {
         source: std::io::Error,
     },
     /// It is something else.
-    #[error("{}: this is no record of what fused, which `mscc explain MODEL --record FILE` writes: {reason}", .path.display())]
+    #[error("{}:{line}:{column}: {reason}; `mscc explain MODEL --record FILE` writes a record anew", .path.display())]
     Form {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong there.
         reason: String,
     },
     /// It is for another device.
@@ -95,11 +99,22 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Manifest, ManifestError> {
         let text = files::read_text(path, MAX_BYTES)
             .map_err(|source| ManifestError::Read { path: path.to_owned(), source })?;
-        let form = |reason: String| ManifestError::Form { path: path.to_owned(), reason };
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| form(error.to_string()))?;
+        let form = |line: usize, column: usize, reason: String| ManifestError::Form {
+            path: path.to_owned(),
+            line: line.max(1),
+            column: column.max(1),
+            reason,
+        };
+        if !text.trim_start().starts_with('{') {
+            return Err(form(1, 1, "this is no record of what fused, which begins with `{`".to_owned()));
+        }
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| {
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            form(error.line(), error.column(), error.to_string().replace(&place, ""))
+        })?;
         match manifest.schema.as_str() {
             SCHEMA => Ok(manifest),
-            other => Err(form(format!("`schema` is {other:?}, expected {SCHEMA:?}"))),
+            other => Err(form(1, 1, format!("`schema` is {other:?}, expected {SCHEMA:?}"))),
         }
     }
 
@@ -123,7 +138,10 @@ impl Manifest {
                 for (rule, sites) in rules {
                     let here = function_named(plan, variant, function);
                     let gone = sites.iter().filter_map(|at| {
-                        let why = why_lost(here, rule, at)?;
+                        let why = match here {
+                            Ok(here) => why_lost(plan, here, rule, at)?,
+                            Err(why) => why.to_owned(),
+                        };
                         Some(Lost { variant, function, rule, at, why })
                     });
                     lost.extend(gone);
@@ -139,15 +157,16 @@ impl Manifest {
     }
 }
 
-fn function_named<'a>(plan: &'a Plan, variant: &str, function: &str) -> Option<&'a Function> {
+/// A function of a variant, or what there is not.
+fn function_named<'a>(plan: &'a Plan, variant: &str, function: &str) -> Result<&'a Function, &'static str> {
     let mut variants = plan.programs.iter().flat_map(|program| &program.variants);
-    let variant = variants.find(|other| other.name == variant)?;
-    variant.functions.iter().find(|other| other.name == function)
+    let variant = variants.find(|other| other.name == variant).ok_or("there is no such variant now")?;
+    let found = variant.functions.iter().find(|other| other.name == function);
+    found.ok_or("there is no such kind of layer now; is it a record of this model?")
 }
 
 /// Why a rule did not fire at a place; `None` if it did.
-fn why_lost(function: Option<&Function>, rule: &str, at: &str) -> Option<String> {
-    let Some(function) = function else { return Some("there is no such kind of layer any more".to_owned()) };
+fn why_lost(plan: &Plan, function: &Function, rule: &str, at: &str) -> Option<String> {
     let events = function.listing.iter().flat_map(|listing| listing.fusion.events());
     let here: Vec<&Outcome> = events
         .filter(|(name, event)| *name == rule && event.at.join(", ") == at)
@@ -156,5 +175,9 @@ fn why_lost(function: Option<&Function>, rule: &str, at: &str) -> Option<String>
     if here.iter().any(|outcome| matches!(outcome, Outcome::Fired(_) | Outcome::Needed)) {
         return None;
     }
-    Some(here.first().map_or("the rule did nothing there".to_owned(), |outcome| outcome.to_string()))
+    let nothing = match plan.meta.warnings.contains(&left_out(rule)) {
+        true => "the rule was left out",
+        false => "the rule did nothing there",
+    };
+    Some(here.first().map_or(nothing.to_owned(), |outcome| outcome.to_string()))
 }

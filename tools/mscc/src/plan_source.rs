@@ -35,10 +35,10 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub family: Option<PathBuf>,
     /// Threads that compute [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
     pub threads: Option<u16>,
     /// Most memory for caches, activations and weights that are made at the start, such as 8GiB [default: what is free]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub memory_limit: Option<Size>,
 }
 

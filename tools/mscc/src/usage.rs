@@ -162,10 +162,18 @@ pub enum UsageError {
         path: PathBuf,
     },
     /// A rule that is none.
-    #[error("there is no rule `{name}`, nor did one of that name do anything here")]
+    #[error("there is no rule `{name}`{}", nearest.as_ref().map_or(String::new(), |name| format!(", did you mean `{name}`?")))]
     UnknownRule {
         /// The name.
         name: String,
+        /// The rule that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A record that records nothing.
+    #[error("{}: no fusion is recorded in it, so that nothing would be compared", path.display())]
+    EmptyRecord {
+        /// The file.
+        path: PathBuf,
     },
     /// A layer that there is not.
     #[error("there is no layer {layer}: the model has {num_layers}, counted from 0")]

@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
     /// Tokens of a window
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = count)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 256, value_parser = count)]
     window: u32,
     /// Print the figures as JSON
     #[arg(long)]

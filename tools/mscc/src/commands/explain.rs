@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use mscc_compiler::rules::RulesError;
 use mscc_compiler::{CompileError, Options};
 use mscc_ir::plan::Plan;
+use mscc_models::hf::nearest;
 use mscc_patterns::builtin;
 use serde_json::Value;
 
@@ -33,8 +34,8 @@ pub struct Args {
     /// Plans, or models that are compiled in memory: directories, model.yaml files or configs
     #[arg(value_name = "PLAN|MODEL", required = true)]
     sources: Vec<PathBuf>,
-    /// Of this rule alone; may be given several times
-    #[arg(long, value_name = "RULE")]
+    /// Of these rules alone, by name
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
     rule: Vec<String>,
     /// Of this layer's kind alone
     #[arg(long, value_name = "LAYER")]
@@ -96,6 +97,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
 /// Names the fusions that are lost.
 fn expect(plan: &Plan, path: &Path) -> Result<(), CliError> {
     let manifest = Manifest::read(path)?;
+    if manifest.len() == 0 {
+        return Err(UsageError::EmptyRecord { path: path.to_owned() }.into());
+    }
     let lost = manifest.lost(plan, path)?;
     if lost.is_empty() {
         output::note(&format!("all {} fusions of {} are there", manifest.len(), path.display()));
@@ -156,12 +160,18 @@ fn plans(args: &Args) -> Result<Vec<Plan>, CliError> {
 /// Refuses names of rules that neither are built in nor did anything, and layers that there are not.
 fn check_filter(args: &Args, plan: &Plan) -> Result<(), CliError> {
     let rules = builtin().map_err(|error| CompileError::from(RulesError::from(error)))?;
+    let of_plan: Vec<&str> = explanation::functions(plan)
+        .flat_map(|function| &function.fusion.rules)
+        .map(|rule| rule.rule.as_str())
+        .collect();
+    let known = || of_plan.iter().copied().chain(rules.iter().map(|rule| rule.name.as_str()));
     for name in &args.rule {
-        let of_plan = explanation::functions(plan).flat_map(|function| &function.fusion.rules);
-        let mut known =
-            of_plan.map(|rule| rule.rule.as_str()).chain(rules.iter().map(|rule| rule.name.as_str()));
-        if !known.any(|other| other == name) {
-            return Err(UsageError::UnknownRule { name: name.clone() }.into());
+        if !known().any(|other| other == name) {
+            let nearest = nearest(name, known()).map(str::to_owned);
+            return Err(UsageError::UnknownRule { name: name.clone(), nearest }.into());
+        }
+        if !of_plan.contains(&name.as_str()) {
+            output::note(&format!("{name}: there is nothing here that it begins with"));
         }
     }
     let num_layers = explanation::num_layers(plan);

@@ -31,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
     /// Most tokens in a step [default: as many as the plan takes, and as have 64 MiB of logits]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     chunk: Option<u32>,
     /// Also write every layer's output
     #[arg(long)]

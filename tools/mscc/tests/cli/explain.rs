@@ -80,7 +80,7 @@ fn what_cannot_be_explained_is_named() {
     bench.ok(&["compile", &bard(), "-o", "plan.bin"]);
     let fails = |args: &[&str]| bench.fails(2, args);
     let message = fails(&["explain", "plan.bin", "--rule", "swigloo"]);
-    assert!(message.contains("there is no rule `swigloo`"), "{message}");
+    assert!(message.contains("there is no rule `swigloo`, did you mean `swiglu`?"), "{message}");
     let message = fails(&["explain", "plan.bin", "--layer", "5"]);
     assert!(message.contains("there is no layer 5: the model has 5"), "{message}");
     let message = fails(&["explain", "plan.bin", "--target", "ascend910b3"]);
@@ -106,7 +106,7 @@ fn fusions_are_pinned() {
     let lost = bench.fails(1, &["explain", &bard(), "--expect", "fusion.json", "--without-rule", "swiglu"]);
     assert!(lost.contains("are lost"), "{lost}");
     assert!(
-        lost.contains("swiglu at mlp.product, in @layer of variant any: the rule did nothing there"),
+        lost.contains("swiglu at mlp.product, in @layer of variant any: the rule was left out"),
         "{lost}"
     );
     assert!(!lost.contains("merge_matmul at"), "{lost}");
@@ -117,6 +117,22 @@ fn fusions_are_pinned() {
     bench.ok(&["explain", "plan.bin", "--record", "again.json"]);
     assert_eq!(bench.read("again.json"), recorded);
     bench.fails(2, &["explain", "plan.bin", "--record", "plan.bin"]);
+    // Nor are a model's files, however the model is named.
+    std::fs::create_dir(bench.path("m")).unwrap();
+    for entry in std::fs::read_dir(bard()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, bench.path("m").join(path.file_name().unwrap())).unwrap();
+    }
+    bench.ok(&["compile", "m", "-o", "of_m.bin"]);
+    bench.write("model.yaml", "model: m\n");
+    for source in ["m", "m/config.json", "model.yaml", "of_m.bin"] {
+        for lost in ["m/model.safetensors", "m/config.json", "m/tokenizer.json"] {
+            let message = bench.fails(2, &["explain", source, "--record", lost]);
+            assert!(message.contains("would be lost"), "{source}, {lost}: {message}");
+        }
+    }
+    bench.write("empty.json", r#"{"schema": "mscc.fusion.v1", "target": "cpu", "fused": {}}"#);
+    assert!(bench.fails(2, &["explain", "m", "--expect", "empty.json"]).contains("no fusion is recorded"));
 }
 
 #[test]
@@ -139,6 +155,8 @@ fn damaged_records_are_refused() {
         bench.write("damaged.json", &content);
         let message = bench.fails(2, &["explain", "plan.bin", "--expect", "damaged.json"]);
         assert!(message.contains("damaged.json"), "{message}");
+        let has_place = message.contains("damaged.json:") || content.starts_with(b"\xff");
+        assert!(has_place, "{message}");
     }
 }
 
@@ -161,7 +179,7 @@ fn a_rewrite_at_fault_is_found_by_halves() {
         assert_eq!(fired(&[&model, "--stop-after-rewrite", &text]), first);
     }
     for (option, value, told) in [
-        ("--stop-after-rewrite", "0", "compiled with no rewrite after number 0"),
+        ("--stop-after-rewrite", "0", "compiled with 0 rewrites at most"),
         ("--without-rule", "swiglu", "compiled without rule swiglu"),
     ] {
         bench.ok(&["compile", &model, "-o", "plan.bin", option, value]);
