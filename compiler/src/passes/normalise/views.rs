@@ -144,18 +144,19 @@ fn rows(builder: &Builder, op: &Op, operands: &[Value]) -> Vec<(usize, usize)> {
 }
 
 /// The leading axes that an op is computed with whatever its operands have: one for a layer, none of size one.
-fn plain_leading(kind: OpKind, leading: &[Dim]) -> Option<Vec<Dim>> {
-    let plain: Vec<Dim> = match kind {
+fn plain_leading(kind: OpKind, leading: &[Dim], own: usize) -> Option<Vec<Dim>> {
+    let plain = match kind {
         OpKind::Matmul => vec![Dim::product(leading)],
-        _ => without_ones(leading),
+        _ => without_ones(leading, own),
     };
     (plain.len() < leading.len()).then_some(plain)
 }
 
-/// Axes of other sizes than one; at least one axis.
-fn without_ones(axes: &[Dim]) -> Vec<Dim> {
-    let others: Vec<Dim> = axes.iter().filter(|size| **size != Dim::ONE).cloned().collect();
-    if others.is_empty() { axes[..axes.len().min(1)].to_vec() } else { others }
+/// Leading axes of other sizes than one, and the innermost axis of all, whatever its size; at least one axis.
+fn without_ones(leading: &[Dim], own: usize) -> Vec<Dim> {
+    let is_kept = |at: usize| leading[at] != Dim::ONE || (own == 0 && at + 1 == leading.len());
+    let kept: Vec<Dim> = (0..leading.len()).filter(|at| is_kept(*at)).map(|at| leading[at].clone()).collect();
+    if kept.is_empty() { leading[..leading.len().min(1)].to_vec() } else { kept }
 }
 
 /// `op(reshape x)` as `reshape(op x)`.
@@ -164,7 +165,7 @@ fn late_reshape(builder: &mut Builder, op: &Op, operands: &[Value], name: &str) 
     let (first, own) = *rows.first()?;
     let shape = &builder.ty(operands[first]).shape;
     let leading = shape[..shape.len() - own].to_vec();
-    let mut best = plain_leading(op.kind(), &leading);
+    let mut best = plain_leading(op.kind(), &leading, own);
     for (operand, own) in rows.iter().filter(|_| op.kind() != OpKind::Matmul) {
         if let Some(other) = leading_before(builder, operands[*operand], *own)
             && Dim::product(&other) == Dim::product(&leading)
@@ -197,7 +198,7 @@ fn leading_before(builder: &Builder, value: Value, own: usize) -> Option<Vec<Dim
     let (Op::Reshape(_), x) = builder.maker(value)? else { return None };
     let (before, after) = (&builder.ty(x[0]).shape, &builder.ty(value).shape);
     let (leading, row) = before.split_at(before.len().checked_sub(own)?);
-    (row == &after[after.len() - own..]).then(|| without_ones(leading))
+    (row == &after[after.len() - own..]).then(|| without_ones(leading, own))
 }
 
 /// An operand that is the same for all rows, where the rows themselves were reshaped.
