@@ -229,8 +229,7 @@ pub fn left_out(rule: &str) -> String {
 fn unlike_default(options: &Options) -> Vec<String> {
     let without = options.without_rule.iter().flatten();
     let without = without.map(|rule| left_out(rule));
-    let stopped =
-        options.stop_after_rewrite.map(|last| format!("compiled with {last} rewrites at most"));
+    let stopped = options.stop_after_rewrite.map(|last| format!("compiled with {last} rewrites at most"));
     without.chain(stopped).collect()
 }
 

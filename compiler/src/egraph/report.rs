@@ -180,7 +180,11 @@ impl Refusal {
         match self {
             Refusal::Condition(refusal) => fusion::Refusal {
                 condition: refusal.condition.clone(),
-                found: refusal.found.iter().map(|found| (found.operand.clone(), found.value.clone())).collect(),
+                found: refusal
+                    .found
+                    .iter()
+                    .map(|found| (found.operand.clone(), found.value.clone()))
+                    .collect(),
             },
             other => fusion::Refusal { condition: other.to_string(), found: Vec::new() },
         }

@@ -257,7 +257,9 @@ fn reader(graph: &Graph, value: Value) -> Option<(NodeId, &Node, Domain)> {
 fn readers(graph: &Graph, value: Value) -> impl Iterator<Item = (NodeId, &Node, Domain)> {
     let mut same = vec![value];
     for (id, node) in graph.nodes() {
-        if matches!(node.op(), Some(Op::Reshape(_) | Op::Cast(_) | Op::Transpose(_))) && same.contains(&node.operands[0]) {
+        if matches!(node.op(), Some(Op::Reshape(_) | Op::Cast(_) | Op::Transpose(_)))
+            && same.contains(&node.operands[0])
+        {
             same.push(Value { node: id, index: 0 });
         }
     }

@@ -6,8 +6,8 @@ use mscc_ir::attr::Float;
 use mscc_ir::module::{CacheGroup, CacheKind, CacheTensor};
 use mscc_ir::ops::{Add, AddRmsNorm, RmsNorm};
 use mscc_ir::plan::{
-    Function, Fusion, InputDecl, Launch, Listing, Mesh, Meta, Operand, OutputDecl, Place, Plan, PlanLimits, Program,
-    Recipe, Residence, Tap, TextAssets, Variant, WeightFile, WeightParam, Weights,
+    Function, Fusion, InputDecl, Launch, Listing, Mesh, Meta, Operand, OutputDecl, Place, Plan, PlanLimits,
+    Program, Recipe, Residence, Tap, TextAssets, Variant, WeightFile, WeightParam, Weights,
 };
 use mscc_ir::view::ViewLayout;
 use mscc_ir::{DType, Dim, Graph, Leaf, Sink, SymbolInfo, Template, TensorType};
@@ -67,7 +67,12 @@ fn plan(name: &str) -> Plan {
         weights: vec![WeightParam { recipe: 0, layer_offset: 0 }],
         caches: vec![],
         taps: vec![Tap { name: template.clone(), after: 0, value: y }],
-        listing: Some(Listing { source, fused, origins: vec![vec![0], vec![1], vec![2], vec![3, 4]], fusion: Fusion::default() }),
+        listing: Some(Listing {
+            source,
+            fused,
+            origins: vec![vec![0], vec![1], vec![2], vec![3, 4]],
+            fusion: Fusion::default(),
+        }),
     };
     let tensor = CacheTensor { name: name.into(), dtype: DType::F32, row: vec![2] };
     Plan {

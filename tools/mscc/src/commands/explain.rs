@@ -14,7 +14,9 @@ use crate::error::CliError;
 use crate::explanation::{self, Filter};
 use crate::inputs::Inputs;
 use crate::manifest::Manifest;
-use crate::plan_source::{is_model, read};
+use crate::new_file::directory;
+use crate::numbers::whole;
+use crate::plan_source::{base_dir, is_model, read};
 use crate::usage::UsageError;
 use crate::{model_yaml, output, summary, terminal};
 
@@ -38,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     rule: Vec<String>,
     /// Of this layer's kind alone
-    #[arg(long, value_name = "LAYER")]
+    #[arg(long, value_name = "LAYER", allow_negative_numbers = true, value_parser = whole::<u32>)]
     layer: Option<u32>,
     /// What fusion saves in typical steps, kind by kind
     #[arg(long, conflicts_with_all = ["rule", "layer"])]
@@ -62,16 +64,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), CliError> {
     if let Some(path) = &args.expect {
-        return expect(&one_plan(&args, "--expect")?, path);
+        return expect(&one_plan(&args, "--expect")?.0, path);
     }
     if let Some(path) = &args.record {
-        let inputs = args.sources.iter().fold(Inputs::default(), |all, path| all.with("the source", path));
-        let inputs = inputs.with_options(&args.how.options());
-        output::check_writable(path, &inputs)?;
-        let manifest = Manifest::of(&one_plan(&args, "--record")?);
-        return output::write_file(path, &inputs, manifest.text().as_bytes());
+        let (plan, inputs) = one_plan(&args, "--record")?;
+        return output::write_file(path, &inputs, Manifest::of(&plan).text().as_bytes());
     }
-    let plans = plans(&args)?;
+    let (plans, _) = plans(&args)?;
     let filter = Filter { rules: &args.rule, layer: args.layer };
     plans.iter().try_for_each(|plan| check_filter(&args, plan))?;
     if args.json {
@@ -117,25 +116,30 @@ fn expect(plan: &Plan, path: &Path) -> Result<(), CliError> {
     )))
 }
 
-/// The plan of the one source and target.
-fn one_plan(args: &Args, option: &'static str) -> Result<Plan, CliError> {
-    let mut plans = plans(args)?;
+/// The plan of the one source and target; and what was read for it.
+fn one_plan(args: &Args, option: &'static str) -> Result<(Plan, Inputs), CliError> {
+    let (mut plans, inputs) = plans(args)?;
     match (plans.pop(), plans.is_empty()) {
-        (Some(plan), true) => Ok(plan),
+        (Some(plan), true) => Ok((plan, inputs)),
         (Some(_) | None, _) => Err(UsageError::OnePlan { option }.into()),
     }
 }
 
-/// Of each source and target, a plan.
-fn plans(args: &Args) -> Result<Vec<Plan>, CliError> {
-    let mut plans = Vec::new();
+/// Of each source and target, a plan; and what was read for them.
+fn plans(args: &Args) -> Result<(Vec<Plan>, Inputs), CliError> {
+    let (mut plans, mut inputs) = (Vec::new(), Inputs::default());
     for source in &args.sources {
-        let is_config = source.extension().is_some_and(|ending| ending == "json");
-        if !is_config && !is_model(source) {
+        inputs = inputs.with("the source", source).with_model(source);
+        if is_config(source) {
+            // Its neighbours are the same model's.
+            inputs = inputs.with_model(directory(source));
+        }
+        if !is_config(source) && !is_model(source) {
             let plan = read(source)?;
             if args.config_only || args.how.options() != Options::default() {
                 return Err(UsageError::CompileOptionsOfPlan { path: source.clone() }.into());
             }
+            inputs = inputs.with_plan(&plan, base_dir(source), None);
             plans.push(plan);
             continue;
         }
@@ -146,15 +150,20 @@ fn plans(args: &Args) -> Result<Vec<Plan>, CliError> {
         for target in targets {
             let target = target.map(|name| name.trim().to_owned());
             let options = file.clone().overridden_by(Options { target, ..given.clone() });
+            inputs = inputs.with_options(&options);
             let spinner = terminal::spinner(&format!("compiling {}", source.display()));
-            let compiled = model_yaml::compile(&options, is_config || args.config_only);
+            let compiled = model_yaml::compile(&options, is_config(source) || args.config_only);
             spinner.finish_and_clear();
             let compiled = compiled?;
             compiled.plan.meta.warnings.iter().for_each(|warning| output::warning(warning));
             plans.push(compiled.plan);
         }
     }
-    Ok(plans)
+    Ok((plans, inputs))
+}
+
+fn is_config(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "json")
 }
 
 /// Refuses names of rules that neither are built in nor did anything, and layers that there are not.
