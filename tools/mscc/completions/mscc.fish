@@ -61,7 +61,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand compile" -l tokenizer -d 'Dire
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l chat-template -d 'File with a chat template [default: the model\'s own]' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l family -d 'File that describes the model\'s family, in place of a built-in one' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l rules -d 'File with rewrite rules of your own, which are proved first; may be given several times' -r -F
-complete -c mscc -n "__fish_mscc_using_subcommand compile" -l without-rule -d 'Rewrite rule that is left out, by name; may be given several times' -r
+complete -c mscc -n "__fish_mscc_using_subcommand compile" -l without-rule -d 'Rewrite rules that are left out, by name' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l stop-after-rewrite -d 'Make no more rewrites after so many, to find one that is at fault; `mscc explain` numbers them' -r
 complete -c mscc -n "__fish_mscc_using_subcommand compile" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
@@ -165,7 +165,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand inspect" -l launches -d 'Print
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -s q -l quiet -d 'Print results and errors alone'
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -s v -l verbose -d 'Also print what is done and how long it takes'
 complete -c mscc -n "__fish_mscc_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mscc -n "__fish_mscc_using_subcommand explain" -l rule -d 'Of this rule alone; may be given several times' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l rule -d 'Of these rules alone, by name' -r
 complete -c mscc -n "__fish_mscc_using_subcommand explain" -l layer -d 'Of this layer\'s kind alone' -r
 complete -c mscc -n "__fish_mscc_using_subcommand explain" -l expect -d 'Compare with a record, and end with exit code 1 if something no longer fuses' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand explain" -l record -d 'Record what fuses, for --expect' -r -F
@@ -181,7 +181,7 @@ complete -c mscc -n "__fish_mscc_using_subcommand explain" -l tokenizer -d 'Dire
 complete -c mscc -n "__fish_mscc_using_subcommand explain" -l chat-template -d 'File with a chat template [default: the model\'s own]' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand explain" -l family -d 'File that describes the model\'s family, in place of a built-in one' -r -F
 complete -c mscc -n "__fish_mscc_using_subcommand explain" -l rules -d 'File with rewrite rules of your own, which are proved first; may be given several times' -r -F
-complete -c mscc -n "__fish_mscc_using_subcommand explain" -l without-rule -d 'Rewrite rule that is left out, by name; may be given several times' -r
+complete -c mscc -n "__fish_mscc_using_subcommand explain" -l without-rule -d 'Rewrite rules that are left out, by name' -r
 complete -c mscc -n "__fish_mscc_using_subcommand explain" -l stop-after-rewrite -d 'Make no more rewrites after so many, to find one that is at fault; `mscc explain` numbers them' -r
 complete -c mscc -n "__fish_mscc_using_subcommand explain" -l color -d 'Colours in messages; `auto` means on a terminal, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
