@@ -68,7 +68,7 @@ pub enum CompileError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A model directory without weights.
-    #[error("{}: there are no weights (*.safetensors); `--config-only` compiles without", .0.display())]
+    #[error("{}: there are no weights (*.safetensors); {}`--config-only` compiles without", .0.display(), beside(.0))]
     NoWeights(PathBuf),
     /// The model cannot be traced.
     #[error(transparent)]
@@ -178,6 +178,17 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
     validate(&plan)?;
     let advice = advice(&dir, &plan);
     Ok(Compiled { plan, traced: traced.module, fused, reports, forms, ignored: traced.ignored, advice })
+}
+
+/// A file of a model stands for itself alone.
+fn beside(given: &Path) -> String {
+    match given.parent().filter(|_| given.is_file()) {
+        Some(dir) => {
+            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+            format!("name the model's directory, {}; ", dir.display())
+        }
+        None => String::new(),
+    }
 }
 
 fn checkpoint(dir: &ModelDir, given: &Path) -> Result<Checkpoint, CompileError> {

@@ -154,8 +154,9 @@ pub enum TraceError {
     },
     /// Tensors that are missing or not what the model wants, all of them.
     #[error(
-        "the checkpoint in {} does not fit the config{}:{}", dir.display(),
-        family.as_ref().map_or(String::new(), |file| format!(" and {file}")), Lines(problems)
+        "the checkpoint in {} does not fit the config{}:{}{}", dir.display(),
+        family.as_ref().map_or(String::new(), |file| format!(" and {file}")), Lines(problems),
+        Unread(unread)
     )]
     Weights {
         /// The checkpoint.
@@ -164,6 +165,8 @@ pub enum TraceError {
         family: Option<String>,
         /// One for each kind of tensor and problem.
         problems: Vec<WeightProblem>,
+        /// Keys of the config that nobody reads, one of which may be why.
+        unread: Vec<Warning>,
     },
     /// More of something than any model has.
     #[error("{place}: more than {limit} {what}")]
@@ -313,6 +316,18 @@ fn names(keys: &[UnknownKey]) -> String {
 
 /// One line for each, up to [`MAX_LINES`].
 struct Lines<'a, T>(&'a [T]);
+
+/// Keys that nobody reads, if there are such.
+struct Unread<'a>(&'a [Warning]);
+
+impl fmt::Display for Unread<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            unread => write!(f, "\nit may be a key that is spelled otherwise:{}", Lines(unread)),
+        }
+    }
+}
 
 /// Most lines of a message.
 const MAX_LINES: usize = 24;

@@ -146,7 +146,22 @@ pub fn trace_family(
     }
     warnings.extend(other_architecture(&context)?);
 
-    let (mut module, unread, skipped) = Tracer::new(&context).run(num_layers(&context)?)?;
+    let unread_keys: Vec<Warning> = keys
+        .unknown
+        .into_iter()
+        .map(|unknown| Warning::UnknownKey {
+            config: config.path().to_owned(),
+            key: unknown.key,
+            nearest: unknown.nearest,
+        })
+        .collect();
+    let traced = Tracer::new(&context).run(num_layers(&context)?).map_err(|error| match error {
+        TraceError::Weights { dir, family, problems, .. } => {
+            TraceError::Weights { dir, family, problems, unread: unread_keys.clone() }
+        }
+        other => other,
+    });
+    let (mut module, unread, skipped) = traced?;
     warnings.extend(context.take_warnings());
     warnings.extend(unread);
     let ignored = keys.ignored.into_iter().chain(skipped).collect();
@@ -158,11 +173,7 @@ pub fn trace_family(
     if !problems.is_empty() {
         return Err(TraceError::Unsound { file: family.file.clone(), problems });
     }
-    warnings.extend(keys.unknown.into_iter().map(|unknown| Warning::UnknownKey {
-        config: config.path().to_owned(),
-        key: unknown.key,
-        nearest: unknown.nearest,
-    }));
+    warnings.extend(unread_keys);
     if options.strict && !warnings.is_empty() {
         return Err(TraceError::Strict(warnings));
     }

@@ -81,7 +81,8 @@ impl<'a> Tracer<'a> {
             if !problems.is_empty() {
                 let Family { file, is_builtin, .. } = self.context.family;
                 let family = (!is_builtin).then(|| file.clone());
-                return Err(TraceError::Weights { dir: checkpoint.dir().to_owned(), family, problems });
+                let dir = checkpoint.dir().to_owned();
+                return Err(TraceError::Weights { dir, family, problems, unread: Vec::new() });
             }
             let further = self.context.further_layers()?;
             let (unread, skipped) = checker.unread_tensors(self.context.family, num_layers, further);

@@ -10,7 +10,7 @@ use mscc_checkpoint::{Checkpoint, CheckpointError, DType as FileType, MappedChec
 use mscc_ir::plan::{Plan, Recipe};
 use mscc_ir::{DType, Leaf, NodeKind, TensorType, Value};
 
-use super::recipe::{Made, Source, run_recipe};
+use super::recipe::{Made, RecipeError, Source, run_recipe};
 use crate::device::Host;
 use crate::device::cpu::Isa;
 use crate::error::RuntimeError;
@@ -296,9 +296,15 @@ fn make(
     host: &mut Host,
 ) -> Result<Made, RuntimeError> {
     let source = Files { files, recipe, layer };
-    run_recipe(recipe, host, &source).map_err(|error| RuntimeError::Weights {
-        path: files.map(|files| files.checkpoint().dir().to_owned()).unwrap_or_default(),
-        problem: format!("weight `{}`: {error}", recipe.name.render(layer)),
+    run_recipe(recipe, host, &source).map_err(|error| match error {
+        RecipeError::Memory(bytes) => RuntimeError::Memory {
+            bytes: bytes as u64,
+            what: format!("weight `{}`", recipe.name.render(layer)),
+        },
+        error => RuntimeError::Weights {
+            path: files.map(|files| files.checkpoint().dir().to_owned()).unwrap_or_default(),
+            problem: format!("weight `{}`: {error}", recipe.name.render(layer)),
+        },
     })
 }
 

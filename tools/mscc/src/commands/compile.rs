@@ -81,8 +81,11 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let compiled = compiled?;
     let warnings = compiled.plan.meta.warnings.iter().cloned().chain(opt::warnings(&compiled.reports));
     warnings.chain(compiled.advice.iter().cloned()).for_each(|warning| output::warning(&warning));
-    for (lost, problem) in text_problems(&compiled.plan.text) {
+    for (lost, problem) in text_problems(&compiled.plan.text, compiled.plan.meta.limits.vocab_size) {
+        // A template that the user names is meant to be used.
+        let is_named = lost == CHAT && options.chat_template.is_some();
         match options.strict {
+            _ if is_named => return Err(problem.into()),
             Some(true) => return Err(problem.into()),
             Some(false) | None => output::warning(&format!("{problem}; without it there is no {lost}")),
         }
@@ -107,18 +110,29 @@ pub fn run(args: Args) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What a model without a chat template cannot do.
+const CHAT: &str = "chat";
+
 /// What will be refused when the plan is run, and what cannot be done then: a tokenizer or a chat template that is
 /// broken. Whether there are such is said elsewhere.
-fn text_problems(text: &TextAssets) -> Vec<(&'static str, LlmError)> {
+fn text_problems(text: &TextAssets, vocab_size: u32) -> Vec<(&'static str, LlmError)> {
     let dir = text.tokenizer_dir.as_deref().map(Path::new);
     let tokenizer = dir.filter(|dir| dir.join(TOKENIZER_FILE).is_file()).map(Tokenizer::from_dir);
+    if let Some(Ok(tokenizer)) = &tokenizer
+        && tokenizer.vocab_size() > vocab_size as usize
+    {
+        output::warning(&format!(
+            "the tokenizer has {} tokens and the model {vocab_size}: it is another model's, or its last tokens cannot be read",
+            tokenizer.vocab_size()
+        ));
+    }
     let tokenizer = tokenizer.and_then(Result::err).map(LlmError::from);
     let template = chat_template(text, dir.unwrap_or(Path::new(""))).err().map(LlmError::from);
     // What both read is broken for both.
     let template = template.filter(|template| {
         tokenizer.as_ref().is_none_or(|tokenizer| tokenizer.to_string() != template.to_string())
     });
-    let lost = [("text, only token ids", tokenizer), ("chat", template)];
+    let lost = [("text, only token ids", tokenizer), (CHAT, template)];
     lost.into_iter().filter_map(|(lost, problem)| Some((lost, problem?))).collect()
 }
 
