@@ -182,11 +182,12 @@ pub fn compile(options: &Options, config_only: bool) -> Result<Compiled, Compile
 
 /// A file of a model stands for itself alone.
 fn beside(given: &Path) -> String {
-    match given.parent().filter(|_| given.is_file()) {
-        Some(dir) => {
-            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-            format!("name the model's directory, {}; ", dir.display())
-        }
+    let dir = given.parent().filter(|_| given.is_file());
+    let dir = dir.map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
+    let has_weights =
+        |dir: &&Path| matches!(ModelDir::open(dir).map(|dir| dir.checkpoint()), Ok(Ok(Some(_))));
+    match dir.filter(has_weights) {
+        Some(dir) => format!("name the model's directory, {}; ", dir.display()),
         None => String::new(),
     }
 }

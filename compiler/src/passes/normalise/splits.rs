@@ -48,7 +48,9 @@ fn concat_of(builder: &mut Builder, concat: &Concat, parts: &[Value], name: &str
         return Some(vec![*only]);
     }
     let joined = without_cuts(builder, axis, parts);
-    if joined.len() < parts.len() || axis != concat.axis {
+    // The one axis of a bias is the first, as that of the weights joined beside it.
+    let is_renamed = axis != concat.axis && builder.ty(parts[0]).rank() > 1;
+    if joined.len() < parts.len() || is_renamed {
         return builder.make(Concat { axis }, &joined, &[name]);
     }
     None

@@ -84,10 +84,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
                 return Err(UsageError::NotAnswered { count: not_answered }.into());
             }
             Ok(Next::End) => return Ok(()),
-            // Nothing was asked of the model, and whoever types sees it.
-            Err(CliError::Usage(error @ (UsageError::UnknownChatCommand { .. } | UsageError::NoMessage)))
-                if reader.is_terminal() =>
-            {
+            // Nothing was asked of the model.
+            Err(CliError::Usage(error @ (UsageError::UnknownChatCommand { .. } | UsageError::NoMessage))) => {
                 output::error(&error.to_string())
             }
             // The next message may be a shorter one; a script knows by the exit code.
