@@ -43,7 +43,7 @@ fn flipped_bytes() {
     newer[8] = 200;
     insta::assert_snapshot!(
         refused(&bench, &newer),
-        @"error: bad.bin: the plan has format version 200, this build reads version 3: compile the model again"
+        @"error: bad.bin: the plan has format version 200, this build reads version 4: compile the model again"
     );
 }
 
