@@ -113,11 +113,19 @@ pub fn run(args: Args) -> Result<(), CliError> {
 /// What a model without a chat template cannot do.
 const CHAT: &str = "chat";
 
+/// A tokenizer.json of so many bytes is not read here, only when the plan is run: compiling takes little time and memory,
+/// whatever the model. A larger one still is refused at once.
+const READ_LATER: std::ops::Range<u64> = 4 << 20..256 << 20;
+
 /// What will be refused when the plan is run, and what cannot be done then: a tokenizer or a chat template that is
 /// broken. Whether there are such is said elsewhere.
 fn text_problems(text: &TextAssets, vocab_size: u32) -> Vec<(&'static str, LlmError)> {
     let dir = text.tokenizer_dir.as_deref().map(Path::new);
-    let tokenizer = dir.filter(|dir| dir.join(TOKENIZER_FILE).is_file()).map(Tokenizer::from_dir);
+    let is_read = |dir: &&Path| {
+        let file = dir.join(TOKENIZER_FILE).metadata();
+        file.is_ok_and(|file| file.is_file() && !READ_LATER.contains(&file.len()))
+    };
+    let tokenizer = dir.filter(is_read).map(Tokenizer::from_dir);
     if let Some(Ok(tokenizer)) = &tokenizer
         && tokenizer.vocab_size() > vocab_size as usize
     {
